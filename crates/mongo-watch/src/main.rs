@@ -1,0 +1,3 @@
+//! mongo-watch.
+
+fn main() {}
