@@ -1,0 +1,130 @@
+//! The first level: a header and the bytes it announces, nothing inside looked at.
+
+use std::fmt;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use crate::{
+    error::{DecodeError, EncodeError, Limit},
+    header::{self, Header, OpCode},
+    limits::Limits,
+};
+
+/// One whole message as it came: what a proxy passes on without reading it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// The header; its length is that of header and body together.
+    pub header: Header,
+    /// Everything after the header.
+    pub body: Bytes,
+}
+
+impl Frame {
+    /// A frame around a body; the header's length follows from it.
+    ///
+    /// # Errors
+    /// When the message would be longer than [`Limits::max_message_len`].
+    pub fn new(
+        request_id: i32,
+        response_to: i32,
+        op_code: OpCode,
+        body: Bytes,
+        limits: &Limits,
+    ) -> Result<Self, EncodeError> {
+        let message_length = encoded_length(Header::LEN + body.len(), limits)?;
+        Ok(Self {
+            header: Header {
+                message_length,
+                request_id,
+                response_to,
+                op_code,
+            },
+            body,
+        })
+    }
+
+    /// Takes one frame off the front of `src`, without a copy: `None` means "more bytes", and
+    /// leaves `src` as it is.
+    ///
+    /// # Errors
+    /// When the length is below 16 or above the limit; `src` keeps the bytes then.
+    pub fn decode(src: &mut BytesMut, limits: &Limits) -> Result<Option<Self>, DecodeError> {
+        if bytes_wanted(src, limits)? > 0 {
+            return Ok(None);
+        }
+        let head = src
+            .first_chunk()
+            .expect("nothing is wanted, so the header is there");
+        let header = Header::parse(head, limits)?;
+        let mut body = src.split_to(wire_len(&header)).freeze();
+        body.advance(Header::LEN);
+        Ok(Some(Self { header, body }))
+    }
+
+    /// Appends the frame, byte for byte as it came.
+    ///
+    /// # Errors
+    /// When it is longer than [`Limits::max_message_len`].
+    pub fn encode(&self, dst: &mut BytesMut, limits: &Limits) -> Result<(), EncodeError> {
+        let message_length = encoded_length(self.len(), limits)?;
+        dst.reserve(self.len());
+        Header {
+            message_length,
+            ..self.header
+        }
+        .put(dst);
+        dst.put_slice(&self.body);
+        Ok(())
+    }
+
+    /// Bytes on the wire, header included.
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "a frame has at least its header"
+    )]
+    pub const fn len(&self) -> usize {
+        Header::LEN + self.body.len()
+    }
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Frame")
+            .field("header", &self.header)
+            .field("body", &format_args!("{} bytes", self.body.len()))
+            .finish()
+    }
+}
+
+/// How many more bytes the first message in `src` needs, as far as can be said: with fewer than
+/// four bytes the rest of a header, then the rest of the message. 0 means [`crate::decode`] has
+/// all it needs.
+///
+/// # Errors
+/// When the length in the first four bytes is below 16 or above the limit.
+pub fn bytes_wanted(src: &[u8], limits: &Limits) -> Result<usize, DecodeError> {
+    let Some(prefix) = src.first_chunk() else {
+        return Ok(Header::LEN - src.len());
+    };
+    let length = header::message_length(*prefix, limits)?;
+    let length = usize::try_from(length).unwrap_or(usize::MAX);
+    Ok(length.saturating_sub(src.len()))
+}
+
+fn wire_len(header: &Header) -> usize {
+    usize::try_from(header.message_length).unwrap_or(usize::MAX)
+}
+
+/// A message's length, within the limit and the 31 bits of the field.
+pub(crate) fn encoded_length(found: usize, limits: &Limits) -> Result<u32, EncodeError> {
+    let ceiling = usize::try_from(i32::MAX).unwrap_or(usize::MAX);
+    let maximum = limits.max_message_len.min(ceiling);
+    if found > maximum {
+        return Err(EncodeError::LimitExceeded {
+            limit: Limit::MessageLength,
+            maximum,
+            found,
+        });
+    }
+    Ok(u32::try_from(found).expect("31 bits at most"))
+}

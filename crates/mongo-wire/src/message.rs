@@ -1,0 +1,100 @@
+//! The second level: what a frame holds, as slices of it.
+
+use bytes::BytesMut;
+
+use crate::{
+    error::{DecodeError, EncodeError},
+    frame::Frame,
+    header::OpCode,
+    limits::Limits,
+    op_msg::OpMsg,
+    op_query::{OpQuery, OpReply},
+};
+
+/// One message, decompressed if it came compressed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Message {
+    /// Requests and replies of every server since 3.6.
+    Msg(OpMsg),
+    /// The request of an old handshake.
+    Query(OpQuery),
+    /// The reply of an old handshake.
+    Reply(OpReply),
+    /// Anything else, to be passed on as it is.
+    Opaque(Frame),
+}
+
+impl Message {
+    /// Reads what a frame holds; the frame's bytes are shared, not copied, unless they have to be
+    /// inflated. A frame of an opcode this crate does not read becomes [`Message::Opaque`].
+    ///
+    /// # Errors
+    /// When the content is malformed, breaks the protocol or exceeds a limit.
+    pub fn from_frame(frame: Frame, limits: &Limits) -> Result<Self, DecodeError> {
+        let frame = frame.decompress(limits)?;
+        match frame.header.op_code {
+            OpCode::OP_MSG => OpMsg::from_frame(&frame, limits).map(Self::Msg),
+            OpCode::OP_QUERY => OpQuery::from_frame(&frame, limits).map(Self::Query),
+            OpCode::OP_REPLY => OpReply::from_frame(&frame, limits).map(Self::Reply),
+            _ => Ok(Self::Opaque(frame)),
+        }
+    }
+
+    /// Appends the message uncompressed; `dst` stays as it is on an error.
+    ///
+    /// # Errors
+    /// When a limit is exceeded or the message would break a rule its reader enforces.
+    pub fn encode(&self, dst: &mut BytesMut, limits: &Limits) -> Result<(), EncodeError> {
+        match self {
+            Self::Msg(message) => message.encode(dst, limits),
+            Self::Query(message) => message.encode(dst, limits),
+            Self::Reply(message) => message.encode(dst, limits),
+            Self::Opaque(frame) => frame.encode(dst, limits),
+        }
+    }
+
+    /// The sender's number for this message.
+    pub const fn request_id(&self) -> i32 {
+        match self {
+            Self::Msg(message) => message.request_id,
+            Self::Query(message) => message.request_id,
+            Self::Reply(message) => message.request_id,
+            Self::Opaque(frame) => frame.header.request_id,
+        }
+    }
+
+    /// The message this one answers.
+    pub const fn response_to(&self) -> i32 {
+        match self {
+            Self::Msg(message) => message.response_to,
+            Self::Query(message) => message.response_to,
+            Self::Reply(message) => message.response_to,
+            Self::Opaque(frame) => frame.header.response_to,
+        }
+    }
+}
+
+impl From<OpMsg> for Message {
+    fn from(message: OpMsg) -> Self {
+        Self::Msg(message)
+    }
+}
+
+/// Takes one message off the front of `src`: `None` means "more bytes" ([`bytes_wanted`] says how
+/// many) and leaves `src` as it is.
+///
+/// The message's parts are slices of the bytes split off `src`.
+///
+/// # Errors
+/// When the bytes are not an acceptable message. What is left in `src` then is unspecified, and
+/// so is what a peer meant by it: close the connection. To keep the bytes of a refused message,
+/// take the [`Frame`] first and read it with [`Message::from_frame`].
+///
+/// [`bytes_wanted`]: crate::bytes_wanted
+pub fn decode(src: &mut BytesMut, limits: &Limits) -> Result<Option<Message>, DecodeError> {
+    let Some(frame) = Frame::decode(src, limits)? else {
+        return Ok(None);
+    };
+    Message::from_frame(frame, limits).map(Some)
+}

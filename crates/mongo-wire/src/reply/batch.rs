@@ -1,0 +1,226 @@
+//! The documents of `firstBatch` or `nextBatch`, as slices of the reply.
+
+use std::{fmt, iter::FusedIterator};
+
+use bytes::Bytes;
+
+use super::ReplyError;
+use crate::{
+    document::Document,
+    elements::{self, Fault, MIN_DOCUMENT_LEN},
+    error::{Defect, Field},
+};
+
+/// A batch: the bytes of a BSON array inside the reply, and where it stands there.
+///
+/// Only the array's outer bounds are checked beforehand. Each document's bounds are checked when
+/// the iteration reaches it; an error ends the iteration and tells the offset in the reply, and
+/// what was read before it stays good. Array keys are stepped over, not read.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Batch {
+    array: Bytes,
+    offset: usize,
+}
+
+impl Batch {
+    /// `array` lies within `reply`, at `offset`.
+    pub(super) fn within(reply: &Document, array: &[u8], offset: usize) -> Self {
+        Self {
+            array: reply.shared().slice_ref(array),
+            offset,
+        }
+    }
+
+    /// Bytes of the array: what the batch keeps in memory, give or take the reply around it.
+    pub const fn bytes_len(&self) -> usize {
+        self.array.len()
+    }
+
+    /// Whether there is no document.
+    pub const fn is_empty(&self) -> bool {
+        self.array.len() == MIN_DOCUMENT_LEN
+    }
+
+    /// Where the array starts in the reply document.
+    pub const fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// The documents as borrowed views: no copy, no allocation, no reference count.
+    #[cfg(feature = "bson")]
+    pub fn iter(&self) -> BatchIter<'_> {
+        BatchIter {
+            array: &self.array,
+            walk: Walk::default(),
+            offset: self.offset,
+        }
+    }
+
+    /// The documents as slices that keep the reply's buffer alive: a reference count each. The
+    /// iterator owns its part of the buffer and can be kept while the batch is handed out.
+    pub fn documents(&self) -> BatchDocuments {
+        BatchDocuments {
+            array: self.array.clone(),
+            walk: Walk::default(),
+            offset: self.offset,
+        }
+    }
+}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Batch({} bytes at {})", self.array.len(), self.offset)
+    }
+}
+
+#[cfg(feature = "bson")]
+impl<'a> IntoIterator for &'a Batch {
+    type Item = Result<&'a bson::RawDocument, ReplyError>;
+    type IntoIter = BatchIter<'a>;
+
+    fn into_iter(self) -> BatchIter<'a> {
+        self.iter()
+    }
+}
+
+/// Iterator of [`Batch::iter`].
+#[cfg(feature = "bson")]
+#[derive(Clone, Debug)]
+pub struct BatchIter<'a> {
+    array: &'a [u8],
+    walk: Walk,
+    offset: usize,
+}
+
+#[cfg(feature = "bson")]
+impl<'a> Iterator for BatchIter<'a> {
+    type Item = Result<&'a bson::RawDocument, ReplyError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let found = self.walk.next(self.array)?;
+        Some(
+            found
+                .map_err(|fault| super::within(fault, self.offset))
+                .map(|document| {
+                    bson::RawDocument::from_bytes(document)
+                        .expect("length and closing zero were checked")
+                }),
+        )
+    }
+}
+
+#[cfg(feature = "bson")]
+impl FusedIterator for BatchIter<'_> {}
+
+/// Iterator of [`Batch::documents`].
+#[derive(Clone)]
+pub struct BatchDocuments {
+    array: Bytes,
+    walk: Walk,
+    offset: usize,
+}
+
+impl BatchDocuments {
+    /// Bytes of the array that have not been iterated yet, its closing zero included.
+    pub const fn bytes_left(&self) -> usize {
+        self.array.len() - self.walk.position
+    }
+}
+
+impl Iterator for BatchDocuments {
+    type Item = Result<Document, ReplyError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let found = self.walk.next(&self.array)?;
+        Some(
+            found
+                .map(|document| Document::within(&self.array, document))
+                .map_err(|fault| super::within(fault, self.offset)),
+        )
+    }
+}
+
+impl FusedIterator for BatchDocuments {}
+
+impl fmt::Debug for BatchDocuments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BatchDocuments({} bytes left)", self.bytes_left())
+    }
+}
+
+/// A position in an array whose elements must be documents.
+#[derive(Clone, Copy, Debug)]
+struct Walk {
+    position: usize,
+}
+
+impl Default for Walk {
+    fn default() -> Self {
+        Self { position: 4 }
+    }
+}
+
+impl Walk {
+    fn next<'a>(&mut self, array: &'a [u8]) -> Option<Result<&'a [u8], Fault>> {
+        let end = array.len() - 1;
+        if self.position >= end {
+            return None;
+        }
+        let found = document_at(array, self.position);
+        self.position = match &found {
+            Ok((_, next)) => *next,
+            Err(_) => array.len(),
+        };
+        Some(found.map(|(document, _)| document))
+    }
+}
+
+/// The document whose array element starts at `position`, and where the next element starts.
+fn document_at(array: &[u8], position: usize) -> Result<(&[u8], usize), Fault> {
+    let fault = |offset, defect| Err(Fault { offset, defect });
+    let body = &array[..array.len() - 1];
+    match body[position] {
+        elements::DOCUMENT => {}
+        found => return fault(position, Defect::BatchElement { found }),
+    }
+    let key = position + 1;
+    let Some(key_len) = body[key..].iter().position(|byte| *byte == 0) else {
+        let left = body.len() - key;
+        return fault(
+            key,
+            Defect::Unterminated {
+                expected: Field::ElementKey,
+                left,
+            },
+        );
+    };
+    let start = key + key_len + 1;
+    let rest = &body[start..];
+    let Some(prefix) = rest.first_chunk::<4>() else {
+        let expected = Field::DocumentLength;
+        return fault(
+            start,
+            Defect::Truncated {
+                expected,
+                left: rest.len(),
+            },
+        );
+    };
+    let found = i32::from_le_bytes(*prefix);
+    let len = match usize::try_from(found) {
+        Ok(len) if (MIN_DOCUMENT_LEN..=rest.len()).contains(&len) => len,
+        _ => {
+            return fault(
+                start,
+                Defect::DocumentLength {
+                    left: rest.len(),
+                    found,
+                },
+            );
+        }
+    };
+    match rest[len - 1] {
+        0 => Ok((&rest[..len], start + len)),
+        found => fault(start + len - 1, Defect::DocumentEnd { found }),
+    }
+}
