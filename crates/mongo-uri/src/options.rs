@@ -20,7 +20,6 @@ pub(crate) use table::written;
 
 /// How a monitor learns of changes: `serverMonitoringMode`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum ServerMonitoringMode {
     /// Streams, except where the process is a function that is frozen between calls.
     #[default]
