@@ -159,6 +159,8 @@ fn is_ok(reply: &RawDocument) -> bool {
 /// What a server says about itself in its answer to `hello`.
 #[derive(Debug, Clone)]
 pub(crate) struct Hello {
+    /// Whether it has the configuration of a replica set.
+    pub(crate) in_set: bool,
     pub(crate) is_primary: bool,
     pub(crate) is_secondary: bool,
     pub(crate) is_arbiter: bool,
@@ -195,6 +197,7 @@ impl Hello {
     fn parse(reply: &RawDocument) -> Result<Self> {
         let flag = |name: &str| reply.get_bool(name).unwrap_or(false);
         Ok(Self {
+            in_set: reply.get_str("setName").is_ok(),
             is_primary: flag("ismaster") || flag("isWritablePrimary"),
             is_secondary: flag("secondary"),
             is_arbiter: flag("arbiterOnly"),

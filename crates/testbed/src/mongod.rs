@@ -26,12 +26,23 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 /// How many ports are tried when other processes take them between the choice and the bind.
 const BIND_ATTEMPTS: usize = 5;
 
-/// From this version on a server told to shut down waits 15 s for its clients to leave.
-const SHUTDOWN_QUIESCES: Version = Version {
-    major: 5,
-    minor: 0,
-    patch: 0,
-};
+/// Parameters that shorten waits, each with the first of the tried versions that knows it. A
+/// secondary without a sync source looks for one after 20 ms instead of a second, and a server told
+/// to shut down does not wait 15 s for its clients to leave.
+const SHORT_WAITS: [(Version, &str); 3] = [
+    (
+        Version::new(4, 4, 0),
+        r#"failpoint.forceSyncSourceRetryWaitForInitialSync={mode:"alwaysOn",data:{retryMS:20}}"#,
+    ),
+    (
+        Version::new(4, 4, 0),
+        r#"failpoint.forceBgSyncSyncSourceRetryWaitMS={mode:"alwaysOn",data:{sleepMS:20}}"#,
+    ),
+    (
+        Version::new(5, 0, 0),
+        "shutdownTimeoutMillisForSignaledShutdown=0",
+    ),
+];
 
 /// Ports are taken from below the range that systems give to outgoing connections, so that a
 /// server which was killed finds its port free again.
@@ -261,11 +272,10 @@ fn arguments(port: u16, version: Version, dbpath: &Path, options: &MongodOptions
         "--setParameter",
         "diagnosticDataCollectionEnabled=false".into(),
     );
-    if version >= SHUTDOWN_QUIESCES {
-        add(
-            "--setParameter",
-            "shutdownTimeoutMillisForSignaledShutdown=0".into(),
-        );
+    for (since, parameter) in SHORT_WAITS {
+        if version >= since {
+            add("--setParameter", parameter.into());
+        }
     }
     for (name, value) in &options.parameters {
         add("--setParameter", format!("{name}={value}").into());

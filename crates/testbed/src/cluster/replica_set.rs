@@ -85,7 +85,7 @@ impl ReplicaSetOptions {
             name: "rs0".to_owned(),
             version: ServerVersion::Default,
             election_timeout: Duration::from_secs(1),
-            heartbeat_interval: Duration::from_millis(500),
+            heartbeat_interval: Duration::from_millis(200),
             mongod: MongodOptions::default(),
         }
     }
@@ -130,11 +130,28 @@ impl ReplicaSetOptions {
             name: self.name.clone(),
             members,
         };
-        let command = rawdoc! { "replSetInitiate": self.config(&set.members)? };
-        set.members[0].run_command("admin", &command)?;
-        set.wait_for_primary()?;
-        set.wait_for_secondaries()?;
+        self.initiate(&set)?;
         Ok(set)
+    }
+
+    /// Makes the running servers a set and the one with the highest priority its primary, so that
+    /// none takes over from it later.
+    fn initiate(&self, set: &ReplicaSet) -> Result<()> {
+        let mut first = 0;
+        for (index, member) in self.members.iter().enumerate() {
+            if member.priority > self.members[first].priority {
+                first = index;
+            }
+        }
+        let first = set.member(first);
+        let command = rawdoc! { "replSetInitiate": self.config(&set.members)? };
+        first.run_command("admin", &command)?;
+        set.wait_for_all("is not in the set", |hello| hello.in_set)?;
+        // This spares the wait for an election timeout. The server may refuse, when it is primary
+        // already or not ready, and then the set elects one by itself.
+        let _ = first.run_command("admin", &rawdoc! { "replSetStepUp": 1 });
+        set.wait_for_primary()?;
+        set.wait_for_secondaries()
     }
 
     fn config(&self, running: &[Member]) -> Result<RawDocumentBuf> {
@@ -271,13 +288,18 @@ impl ReplicaSet {
     ///
     /// When one is not within a minute.
     pub fn wait_for_secondaries(&self) -> Result<()> {
+        self.wait_for_all("does not follow the primary", |hello| {
+            hello.is_primary || hello.is_secondary || hello.is_arbiter
+        })
+    }
+
+    fn wait_for_all(&self, complaint: &str, wanted: impl Fn(&Hello) -> bool) -> Result<()> {
         let deadline = Instant::now() + ELECTION_DEADLINE;
-        let settled = |hello: &Hello| hello.is_primary || hello.is_secondary || hello.is_arbiter;
         for member in self.members.iter().filter(|member| member.is_running()) {
-            while !observe(member, settled).is_ok_and(|hello| settled(&hello)) {
+            while !observe(member, &wanted).is_ok_and(|hello| wanted(&hello)) {
                 ensure!(
                     Instant::now() < deadline,
-                    "{} does not follow the primary: {}",
+                    "{} {complaint}: {}",
                     member.address(),
                     self.describe()
                 );

@@ -13,11 +13,7 @@ use crate::fetch::{
 };
 
 /// The oldest server that change streams as this workspace uses them can rely on.
-const OLDEST: Version = Version {
-    major: 4,
-    minor: 2,
-    patch: 0,
-};
+const OLDEST: Version = Version::new(4, 2, 0);
 
 /// A choice of server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -66,6 +62,18 @@ pub struct Version {
     pub minor: u32,
     /// The third number, as the 27 of 6.0.27.
     pub patch: u32,
+}
+
+impl Version {
+    /// A version from its three numbers.
+    #[must_use]
+    pub const fn new(major: u32, minor: u32, patch: u32) -> Self {
+        Self {
+            major,
+            minor,
+            patch,
+        }
+    }
 }
 
 impl fmt::Display for Version {
@@ -120,12 +128,12 @@ impl Binary {
                 if let Some(given) = Self::given()? {
                     return Ok(given);
                 }
-                (MONGOD_DEFAULT, [6, 0, 5], false)
+                (MONGOD_DEFAULT, Version::new(6, 0, 5), false)
             }
-            ServerVersion::V4_2 => (MONGOD_4_2, [4, 2, 6], true),
-            ServerVersion::V4_4 => (MONGOD_4_4, [4, 4, 2], true),
-            ServerVersion::V5_0 => (MONGOD_5_0, [5, 0, 4], true),
-            ServerVersion::V6_0 => (MONGOD_6_0, [6, 0, 27], true),
+            ServerVersion::V4_2 => (MONGOD_4_2, Version::new(4, 2, 6), true),
+            ServerVersion::V4_4 => (MONGOD_4_4, Version::new(4, 4, 2), true),
+            ServerVersion::V5_0 => (MONGOD_5_0, Version::new(5, 0, 4), true),
+            ServerVersion::V6_0 => (MONGOD_6_0, Version::new(6, 0, 27), true),
         };
         ensure!(
             cfg!(all(target_os = "linux", target_arch = "x86_64")),
@@ -144,14 +152,9 @@ impl Binary {
             true => Some(cache.obtain(&OPENSSL_1_1).with_context(help)?.join("lib")),
             false => None,
         };
-        let [major, minor, patch] = version;
         Ok(Self {
             path,
-            version: Version {
-                major,
-                minor,
-                patch,
-            },
+            version,
             libraries,
         })
     }
