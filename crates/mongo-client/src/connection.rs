@@ -1,0 +1,192 @@
+//! One byte stream to one server: messages in order, nothing half-read ever reused.
+//!
+//! A connection is *busy* from the first byte of a request to the last byte of its last reply.
+//! Dropping a future in between leaves it busy, and a busy connection is closed, never checked in.
+
+mod connect;
+mod handshake;
+
+use bson::RawDocument;
+use bytes::BytesMut;
+use mongo_topology::HelloReply;
+use mongo_uri::ServerAddress;
+use mongo_wire::{CommandBody, CommandReply, Flags, Limits, Message, OpMsg};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+pub(crate) use connect::{Connector, within};
+pub(crate) use handshake::Handshake;
+
+use crate::error::{Error, IoAction, Result, Violation};
+
+/// Bytes asked of the socket when the next message's length is not known yet.
+const READ_CHUNK: usize = 16 * 1024;
+
+/// What a connection speaks over.
+pub(crate) trait ByteStream:
+    tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Sync + Unpin
+{
+}
+
+impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Sync + Unpin> ByteStream for T {}
+
+/// An open connection; see the [module](self).
+pub(crate) struct Connection {
+    server: ServerAddress,
+    stream: Box<dyn ByteStream>,
+    received: BytesMut,
+    to_send: BytesMut,
+    limits: Limits,
+    last_request_id: i32,
+    /// The request or reply that the next reply must answer, while the connection is busy.
+    awaited: Option<Awaited>,
+    hello: Option<HelloReply>,
+}
+
+#[derive(Clone, Copy)]
+struct Awaited {
+    response_to: i32,
+    exhaust_allowed: bool,
+}
+
+impl Connection {
+    fn new(server: ServerAddress, stream: Box<dyn ByteStream>) -> Self {
+        Self {
+            server,
+            stream,
+            received: BytesMut::new(),
+            to_send: BytesMut::new(),
+            limits: Limits::default(),
+            last_request_id: 0,
+            awaited: None,
+            hello: None,
+        }
+    }
+
+    /// `maxWireVersion` of this connection's own handshake.
+    pub(crate) fn max_wire_version(&self) -> i32 {
+        self.hello
+            .as_ref()
+            .map_or(0, |hello| hello.wire_versions.max)
+    }
+
+    /// True when every reply was read: the connection can be used by somebody else.
+    pub(crate) fn is_reusable(&self) -> bool {
+        self.awaited.is_none() && self.received.is_empty()
+    }
+
+    /// Sends one command and reads its one reply, whatever the reply says.
+    ///
+    /// Dropping the future leaves the connection busy, so that it will be closed.
+    pub(crate) async fn exchange(
+        &mut self,
+        command: &RawDocument,
+        envelope: &RawDocument,
+    ) -> Result<CommandReply> {
+        self.send(command, envelope, Flags::empty()).await?;
+        self.receive().await.map(|(reply, _)| reply)
+    }
+
+    /// Sends one command, whose body gets the envelope's elements after its own.
+    pub(crate) async fn send(
+        &mut self,
+        command: &RawDocument,
+        envelope: &RawDocument,
+        flags: Flags,
+    ) -> Result<()> {
+        debug_assert!(
+            self.awaited.is_none(),
+            "a busy connection cannot take a request"
+        );
+        self.last_request_id = self.last_request_id.wrapping_add(1);
+        let request_id = self.last_request_id;
+        let (command, envelope) = (command.into(), envelope.into());
+        let body = CommandBody::new(&command)
+            .elements_of(&envelope)
+            .into_document(&self.limits)?;
+        self.to_send.clear();
+        OpMsg::new(request_id, body)
+            .with_flags(flags)
+            .encode(&mut self.to_send, &self.limits)?;
+        self.awaited = Some(Awaited {
+            response_to: request_id,
+            exhaust_allowed: flags.contains(Flags::EXHAUST_ALLOWED),
+        });
+        let written = self.stream.write_all(&self.to_send).await;
+        written.map_err(|source| self.io_error(IoAction::Send, source))
+    }
+
+    /// Reads the next reply; true says that the server sends another one unasked.
+    pub(crate) async fn receive(&mut self) -> Result<(CommandReply, bool)> {
+        let message = self.read_message().await?;
+        let Some(awaited) = self.awaited else {
+            return Err(self.violation(Violation::UnexpectedMoreToCome));
+        };
+        let message = match message {
+            Message::Msg(message) => message,
+            other => return Err(self.violation(Violation::OpCode(other.op_code().0))),
+        };
+        if message.response_to != awaited.response_to {
+            let expected = awaited.response_to;
+            let found = message.response_to;
+            return Err(self.violation(Violation::ResponseTo { expected, found }));
+        }
+        let more_to_come = message.more_to_come();
+        if more_to_come && !awaited.exhaust_allowed {
+            return Err(self.violation(Violation::UnexpectedMoreToCome));
+        }
+        // Each reply of a chain answers the reply before it.
+        self.awaited = more_to_come.then_some(Awaited {
+            response_to: message.request_id,
+            exhaust_allowed: true,
+        });
+        Ok((CommandReply::new(message.body().clone()), more_to_come))
+    }
+
+    async fn read_message(&mut self) -> Result<Message> {
+        loop {
+            let decoded = mongo_wire::decode(&mut self.received, &self.limits);
+            if let Some(message) = decoded.map_err(|source| self.malformed(source))? {
+                return Ok(message);
+            }
+            let wanted = mongo_wire::bytes_wanted(&self.received, &self.limits)
+                .map_err(|source| self.malformed(source))?;
+            // A whole message lands in one buffer, which its documents then share.
+            self.received.reserve(wanted.max(READ_CHUNK));
+            let read = self.stream.read_buf(&mut self.received).await;
+            if read.map_err(|source| self.io_error(IoAction::Receive, source))? == 0 {
+                return Err(self.violation(Violation::ClosedEarly));
+            }
+        }
+    }
+
+    fn io_error(&self, action: IoAction, source: std::io::Error) -> Error {
+        Error::Io {
+            server: self.server.clone(),
+            action,
+            source,
+        }
+    }
+
+    fn violation(&self, violation: Violation) -> Error {
+        Error::Violation {
+            server: self.server.clone(),
+            violation,
+        }
+    }
+
+    fn malformed(&self, source: mongo_wire::DecodeError) -> Error {
+        Error::Malformed {
+            server: self.server.clone(),
+            source,
+        }
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("server", &self.server)
+            .field("busy", &self.awaited.is_some())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,102 @@
+//! Opening a connection: name look-up, TCP, handshake, each within the connect time-out.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mongo_topology::HelloCommand;
+use mongo_uri::ServerAddress;
+use tokio::net::{TcpStream, lookup_host};
+
+use super::{ByteStream, Connection, Handshake};
+use crate::error::{Error, IoAction, Misuse, Result};
+
+/// What every connection of one client has in common.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    pub(crate) handshake: Handshake,
+    /// The command of the first hello on every connection.
+    pub(crate) first_hello: HelloCommand,
+    /// For opening the stream, and again for the handshake.
+    pub(crate) timeout: Option<Duration>,
+}
+
+impl Connector {
+    /// Opens a connection for an application's commands.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Timeout`] or whatever the server answers to the handshake.
+    pub(crate) async fn connect(&self, server: &ServerAddress) -> Result<Connection> {
+        let mut connection = self.open(server).await?;
+        let command = self.handshake.command(self.first_hello, true);
+        let shaken = connection.shake_hands(&command);
+        within(self.timeout, server, IoAction::Handshake, shaken).await?;
+        Ok(connection)
+    }
+
+    /// Opens a byte stream and says nothing over it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] or [`Error::Timeout`].
+    pub(crate) async fn open(&self, server: &ServerAddress) -> Result<Connection> {
+        let stream = within(self.timeout, server, IoAction::Connect, dial(server)).await?;
+        Ok(Connection::new(server.clone(), stream))
+    }
+}
+
+/// Gives work a limit; `None` waits for ever.
+///
+/// # Errors
+/// The work's own, or [`Error::Timeout`], when the work is dropped.
+pub(crate) async fn within<T>(
+    limit: Option<Duration>,
+    server: &ServerAddress,
+    action: IoAction,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let Some(limit) = limit else {
+        return work.await;
+    };
+    match tokio::time::timeout(limit, work).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::Timeout {
+            server: server.clone(),
+            action,
+            limit,
+        }),
+    }
+}
+
+async fn dial(server: &ServerAddress) -> Result<Box<dyn ByteStream>> {
+    let ServerAddress::Tcp { host, port } = server else {
+        return Err(Error::Misuse(Misuse::Unsupported {
+            what: "a unix socket",
+        }));
+    };
+    let fail = |action| {
+        move |source| Error::Io {
+            server: server.clone(),
+            action,
+            source,
+        }
+    };
+    let addresses = lookup_host((host.as_str(), *port))
+        .await
+        .map_err(fail(IoAction::Resolve))?;
+    let stream = first_that_answers(addresses)
+        .await
+        .map_err(fail(IoAction::Connect))?;
+    stream.set_nodelay(true).map_err(fail(IoAction::Connect))?;
+    Ok(Box::new(stream))
+}
+
+async fn first_that_answers(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}

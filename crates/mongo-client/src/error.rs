@@ -1,0 +1,254 @@
+//! What can go wrong, sorted by who is to blame.
+
+pub(crate) mod codes;
+
+use std::io;
+use std::time::Duration;
+
+use mongo_topology::{HelloError, SelectionError};
+use mongo_uri::{ServerAddress, UriError};
+use mongo_wire::{DecodeError, EncodeError, ReplyError, ServerError};
+
+/// Result of this crate's operations.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error of the client. Every variant that concerns one server names its address.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The connection string cannot be used.
+    #[error(transparent)]
+    Uri(#[from] UriError),
+
+    /// The caller asked for something that cannot be done; nothing was sent.
+    #[error("{0}")]
+    Misuse(Misuse),
+
+    /// The server answered with `ok: 0`.
+    #[error("{server}: {error}")]
+    Server {
+        /// Who answered.
+        server: ServerAddress,
+        /// Code, name, labels and message of the reply.
+        error: Box<ServerError>,
+    },
+
+    /// The host name could not be resolved, or the connection could not be opened or broke.
+    #[error("{server}: {action}: {source}")]
+    Io {
+        /// Whom the connection is to.
+        server: ServerAddress,
+        /// What was being done.
+        action: IoAction,
+        /// The operating system's error.
+        source: io::Error,
+    },
+
+    /// A time limit passed. The connection that was waited on is closed.
+    #[error("{server}: {action} took longer than {limit:?}")]
+    Timeout {
+        /// Whom was waited for.
+        server: ServerAddress,
+        /// What was being done.
+        action: IoAction,
+        /// The limit that passed.
+        limit: Duration,
+    },
+
+    /// The peer sent bytes that are no message of the protocol.
+    #[error("{server}: malformed message: {source}")]
+    Malformed {
+        /// Who sent it.
+        server: ServerAddress,
+        /// Where and what.
+        source: DecodeError,
+    },
+
+    /// A well-formed message that breaks the protocol.
+    #[error("{server}: protocol violation: {violation}")]
+    Violation {
+        /// Who sent it.
+        server: ServerAddress,
+        /// Which rule.
+        violation: Violation,
+    },
+
+    /// A reply whose fields cannot be read.
+    #[error("{server}: unreadable reply: {source}")]
+    Reply {
+        /// Who sent it.
+        server: ServerAddress,
+        /// Where and what.
+        source: ReplyError,
+    },
+
+    /// The reply to a hello describes no server.
+    #[error("{server}: {source}")]
+    Hello {
+        /// Who sent it.
+        server: ServerAddress,
+        /// What is wrong with it.
+        source: HelloError,
+    },
+
+    /// The command cannot be put into a message.
+    #[error("the command cannot be sent: {0}")]
+    Encode(#[from] EncodeError),
+
+    /// No suitable server was found in time.
+    #[error("no suitable server within {limit:?}: {reason}")]
+    Selection {
+        /// `serverSelectionTimeoutMS`.
+        limit: Duration,
+        /// Why, server by server.
+        reason: Box<SelectionError>,
+    },
+
+    /// The server's pool was cleared because the server is not known to work any more. The
+    /// operation was not sent and can be tried again.
+    #[error("{server}: the connection pool was cleared, because the server failed elsewhere")]
+    PoolCleared {
+        /// Whose pool.
+        server: ServerAddress,
+    },
+
+    /// The server left the topology, or was removed and added again, while a connection to it was
+    /// in use.
+    #[error("{server}: the server is no longer part of the topology as it was")]
+    ServerGone {
+        /// Which server.
+        server: ServerAddress,
+    },
+
+    /// No connection became free within `waitQueueTimeoutMS`.
+    #[error("{server}: no connection became free within {limit:?} (waitQueueTimeoutMS)")]
+    WaitQueueTimeout {
+        /// Whose pool.
+        server: ServerAddress,
+        /// The limit that passed.
+        limit: Duration,
+    },
+
+    /// The client was shut down.
+    #[error("the client is shut down")]
+    Shutdown,
+
+    /// The change stream ended with an error.
+    #[error(transparent)]
+    ChangeStream(#[from] mongo_change_stream::StreamError),
+}
+
+/// What an [`Error::Io`] or [`Error::Timeout`] interrupted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IoAction {
+    /// Looking the host name up.
+    Resolve,
+    /// Opening the connection.
+    Connect,
+    /// The `hello` exchange that opens a connection.
+    Handshake,
+    /// Sending a command.
+    Send,
+    /// Waiting for, or reading, a reply.
+    Receive,
+}
+
+impl std::fmt::Display for IoAction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Resolve => "looking up the host name",
+            Self::Connect => "connecting",
+            Self::Handshake => "the handshake",
+            Self::Send => "sending a command",
+            Self::Receive => "waiting for a reply",
+        })
+    }
+}
+
+/// A request that cannot be met, whatever the servers do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Misuse {
+    /// The command document has no element.
+    #[error("the command is empty: its first key must be the command's name")]
+    EmptyCommand,
+    /// A feature that the connection string asks for and this version does not have.
+    #[error("the connection string asks for {what}, which this version does not support")]
+    Unsupported {
+        /// The feature or URI option.
+        what: &'static str,
+    },
+    /// The document is no BSON.
+    #[error("{what} cannot be written as BSON: {reason}")]
+    NotBson {
+        /// Which argument.
+        what: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A rule of the protocol that a peer broke.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Violation {
+    /// The reply answers another request.
+    #[error("the reply answers request {found}, but request {expected} was sent")]
+    ResponseTo {
+        /// The request that was sent.
+        expected: i32,
+        /// What the reply's header says.
+        found: i32,
+    },
+    /// The reply is no OP_MSG.
+    #[error("the reply has opcode {0}, expected OP_MSG (2013)")]
+    OpCode(i32),
+    /// `moreToCome` on the reply of a request that did not allow it.
+    #[error("the reply announces more replies, which the request did not allow")]
+    UnexpectedMoreToCome,
+    /// The server closed the connection in the middle of a message or before a reply.
+    #[error("the connection was closed before the reply was complete")]
+    ClosedEarly,
+}
+
+impl Error {
+    /// The error where its server is known anyway, as in the description of that server.
+    pub(crate) fn without_server(&self) -> String {
+        match self {
+            Self::Server { error, .. } => error.to_string(),
+            Self::Io { action, source, .. } => format!("{action}: {source}"),
+            Self::Timeout { action, limit, .. } => format!("{action} took longer than {limit:?}"),
+            Self::Malformed { source, .. } => source.to_string(),
+            Self::Violation { violation, .. } => violation.to_string(),
+            Self::Hello { source, .. } => source.to_string(),
+            other => other.to_string(),
+        }
+    }
+
+    /// The server's error code, if a server answered with one.
+    #[must_use]
+    pub fn code(&self) -> Option<i32> {
+        match self {
+            Self::Server { error, .. } => error.code,
+            _ => None,
+        }
+    }
+
+    /// True when the error says nothing about the operation itself: the network, a time limit, a
+    /// cleared pool, a server that left. The operation may or may not have reached the server.
+    #[must_use]
+    pub fn is_network(&self) -> bool {
+        matches!(
+            self,
+            Self::Io { .. }
+                | Self::Timeout { .. }
+                | Self::PoolCleared { .. }
+                | Self::ServerGone { .. }
+                | Self::Violation {
+                    violation: Violation::ClosedEarly,
+                    ..
+                }
+        )
+    }
+}

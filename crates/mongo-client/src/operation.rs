@@ -1,0 +1,114 @@
+//! From an operation to a connection and back: selection, check-out, envelope, errors.
+
+use std::time::Duration;
+
+use bson::{RawDocument, RawDocumentBuf, cstr, rawdoc};
+use mongo_topology::SelectionCriteria;
+use mongo_uri::ReadPreference;
+use mongo_wire::CommandReply;
+use tokio::time::Instant;
+
+use crate::client::Client;
+use crate::connection::within;
+use crate::error::{Error, IoAction, Result, codes};
+use crate::pool::PooledConnection;
+
+/// Commands sent to a server that suits, with what goes beside them.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    pub(crate) connection: PooledConnection,
+    /// `$db` and, where the server has to know it, `$readPreference`.
+    pub(crate) envelope: RawDocumentBuf,
+}
+
+impl Client {
+    /// Selects a server and checks a connection out. Nothing has been sent when this fails, so
+    /// that a server which fails meanwhile only means another selection.
+    pub(crate) async fn bind(
+        &self,
+        database: &str,
+        read_preference: &ReadPreference,
+    ) -> Result<Bound> {
+        let limit = self.settings().server_selection_timeout;
+        let deadline = Instant::now() + limit;
+        let criteria = SelectionCriteria::read(read_preference);
+        loop {
+            let topology = self.topology_room();
+            let selected = topology.select(&criteria, limit, deadline).await?;
+            let check_out = selected.pool.check_out(self.settings().wait_queue_timeout);
+            match check_out.await {
+                Ok(connection) => {
+                    let mut envelope = rawdoc! { "$db": database };
+                    if let Some(preference) = selected.read_preference {
+                        envelope.append(cstr!("$readPreference"), preference);
+                    }
+                    return Ok(Bound {
+                        connection,
+                        envelope,
+                    });
+                }
+                // The topology knows of the failure, so this waits for what is suitable then.
+                Err(error) if error.is_network() && Instant::now() < deadline => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Runs a read that may be sent again, once, when the first try did not get through
+    /// (Retryable Reads specification). A reply may be `ok: 0` all the same.
+    pub(crate) async fn run_read(
+        &self,
+        database: &str,
+        command: &RawDocument,
+        read_preference: &ReadPreference,
+    ) -> Result<(Bound, CommandReply)> {
+        let mut retries = u32::from(self.settings().retry_reads);
+        loop {
+            let mut bound = self.bind(database, read_preference).await?;
+            let result = bound.send(command, self.settings().socket_timeout).await;
+            let retry = match &result {
+                Ok(reply) => codes::is_retryable_read(reply),
+                Err(error) => error.is_network(),
+            };
+            if !retry || retries == 0 {
+                return result.map(|reply| (bound, reply));
+            }
+            retries -= 1;
+        }
+    }
+}
+
+impl Bound {
+    /// Runs one command and insists on `ok: 1`.
+    pub(crate) async fn run(
+        &mut self,
+        command: &RawDocument,
+        limit: Option<Duration>,
+    ) -> Result<CommandReply> {
+        let reply = self.send(command, limit).await?;
+        let server = || self.connection.server().clone();
+        let error = reply.server_error().map_err(|source| Error::Reply {
+            server: server(),
+            source,
+        })?;
+        match error {
+            Some(error) => Err(Error::Server {
+                server: server(),
+                error: Box::new(error),
+            }),
+            None => Ok(reply),
+        }
+    }
+
+    /// Runs one command; the reply may say `ok: 0`. Ends early when the pool of this connection
+    /// moves on, since then the server instance is not to be relied on.
+    pub(crate) async fn send(
+        &mut self,
+        command: &RawDocument,
+        limit: Option<Duration>,
+    ) -> Result<CommandReply> {
+        let server = self.connection.server().clone();
+        let exchange = self.connection.exchange(command, &self.envelope);
+        within(limit, &server, IoAction::Receive, exchange).await
+    }
+}

@@ -1,0 +1,410 @@
+//! The task that owns the topology machine, and how the others talk to it.
+//!
+//! What the machine orders is done in this order: pools are opened and made ready, then the new
+//! description is published, then pools are cleared and closed. So whoever reads a description
+//! finds the pools of its servers usable, and whoever is refused by a cleared pool finds a
+//! description that no longer offers it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bson::RawDocumentBuf;
+use mongo_topology::{
+    Action, ApplicationError, ErrorPhase, Input, Rng, RttCheck, SdamEvent, SelectionCriteria,
+    SelectionError, ServerId, TopologyConfig, TopologyDescription, read_preference_document,
+};
+use mongo_uri::ServerAddress;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use crate::connection::Connector;
+use crate::error::{Error, Result};
+use crate::monitor::{Monitor, Order};
+use crate::pool::Pool;
+use crate::pool::machine::PoolLimits;
+
+/// A description and the pools of its servers, replaced together.
+#[derive(Clone, Debug)]
+struct Snapshot {
+    description: Arc<TopologyDescription>,
+    pools: Arc<BTreeMap<ServerAddress, Arc<Pool>>>,
+    closed: bool,
+}
+
+/// What the task is told; `heard` is dropped once it is known everywhere.
+#[derive(Debug)]
+struct Told {
+    input: Input,
+    heard: Option<oneshot::Sender<()>>,
+}
+
+/// Tells the machine facts. Every sender waits for an order or an answer before it tells the next
+/// fact, so the queue is bounded by the number of monitors and connections.
+#[derive(Clone, Debug)]
+pub(crate) struct TopologyHandle {
+    facts: mpsc::UnboundedSender<Told>,
+}
+
+impl TopologyHandle {
+    /// Tells a fact. After the task has ended nobody is left whom it could concern.
+    pub(crate) fn tell(&self, input: Input) {
+        let _ = self.facts.send(Told { input, heard: None });
+    }
+
+    /// Tells of a failed operation and returns when selection knows of it.
+    pub(crate) async fn report(
+        &self,
+        server: &ServerId,
+        generation: u64,
+        phase: ErrorPhase,
+        error: &Error,
+    ) {
+        let Some(error) = application_error(error) else {
+            return;
+        };
+        let input = Input::ApplicationError {
+            server: server.clone(),
+            generation,
+            service_id: None,
+            phase,
+            error,
+        };
+        let (heard, known) = oneshot::channel();
+        let told = self.facts.send(Told {
+            input,
+            heard: Some(heard),
+        });
+        if told.is_ok() {
+            // An error says that the task has ended, which everybody can see.
+            let _ = known.await;
+        }
+    }
+}
+
+/// What discovery should hear of an error; `None` when it says nothing about the server.
+fn application_error(error: &Error) -> Option<ApplicationError> {
+    let message = || error.without_server();
+    match error {
+        Error::Server { error, .. } => ApplicationError::from_reply(error.reply.as_raw()),
+        Error::Timeout { .. } => Some(ApplicationError::timeout(message())),
+        Error::Io { .. } | Error::Malformed { .. } | Error::Violation { .. } => {
+            Some(ApplicationError::network(message()))
+        }
+        Error::Hello { .. } => Some(ApplicationError::client(message())),
+        _ => None,
+    }
+}
+
+/// A server for one operation.
+#[derive(Debug)]
+pub(crate) struct Selected {
+    pub(crate) pool: Arc<Pool>,
+    /// `$readPreference`, where the server has to know it.
+    pub(crate) read_preference: Option<RawDocumentBuf>,
+}
+
+/// The client's side of the topology.
+#[derive(Debug)]
+pub(crate) struct Topology {
+    handle: TopologyHandle,
+    snapshots: watch::Receiver<Snapshot>,
+    random: Mutex<Rng>,
+}
+
+impl Topology {
+    /// Starts the task; it sends nothing until it runs.
+    pub(crate) fn start(config: TopologyConfig, connector: Connector, limits: PoolLimits) -> Self {
+        let (facts, inbox) = mpsc::unbounded_channel();
+        let handle = TopologyHandle { facts };
+        let seed = seed();
+        let machine = mongo_topology::Topology::new(config, seed, Instant::now().into_std());
+        let first = Snapshot {
+            description: machine.description(),
+            pools: Arc::default(),
+            closed: false,
+        };
+        let (publish, snapshots) = watch::channel(first);
+        let task = Task {
+            machine,
+            connector: Arc::new(connector),
+            limits,
+            handle: handle.clone(),
+            publish,
+            pools: BTreeMap::new(),
+            monitors: BTreeMap::new(),
+        };
+        tokio::spawn(task.run(inbox));
+        Self {
+            handle,
+            snapshots,
+            random: Mutex::new(Rng::from_seed(seed)),
+        }
+    }
+
+    pub(crate) fn description(&self) -> Arc<TopologyDescription> {
+        Arc::clone(&self.snapshots.borrow().description)
+    }
+
+    pub(crate) fn random(&self) -> u64 {
+        self.random
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .next_u64()
+    }
+
+    pub(crate) fn changes(&self) -> TopologyChanges {
+        TopologyChanges {
+            snapshots: self.snapshots.clone(),
+        }
+    }
+
+    /// Waits for a server that suits.
+    ///
+    /// # Errors
+    /// [`Error::Selection`] at the deadline, [`Error::Shutdown`].
+    pub(crate) async fn select(
+        &self,
+        criteria: &SelectionCriteria<'_>,
+        limit: Duration,
+        deadline: Instant,
+    ) -> Result<Selected> {
+        let mut snapshots = self.snapshots.clone();
+        loop {
+            let reason = match self.try_select(&snapshots.borrow_and_update().clone(), criteria)? {
+                Ok(selected) => return Ok(selected),
+                Err(reason) => reason,
+            };
+            self.handle.tell(Input::CheckRequested);
+            match tokio::time::timeout_at(deadline, snapshots.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Err(Error::Shutdown),
+                Err(_) => {
+                    let reason = Box::new(reason);
+                    return Err(Error::Selection { limit, reason });
+                }
+            }
+        }
+    }
+
+    fn try_select(
+        &self,
+        snapshot: &Snapshot,
+        criteria: &SelectionCriteria<'_>,
+    ) -> Result<Result<Selected, SelectionError>> {
+        if snapshot.closed {
+            return Err(Error::Shutdown);
+        }
+        let pools = &snapshot.pools;
+        let operations = |address: &ServerAddress| pools.get(address).map_or(0, |p| p.operations());
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        let selected = snapshot
+            .description
+            .select(criteria, operations, &mut random);
+        Ok(selected.map(|server| {
+            let pool = pools
+                .get(server.address())
+                .expect("every server described has a pool");
+            let sent = snapshot
+                .description
+                .read_preference_for_command(server.server_type(), criteria.operation);
+            let read_preference = sent.map(|preference| read_preference_document(&preference));
+            Selected {
+                pool: Arc::clone(pool),
+                read_preference,
+            }
+        }))
+    }
+
+    /// Ends the task and waits until everything is closed.
+    pub(crate) async fn shut_down(&self) {
+        self.handle.tell(Input::Close);
+        let mut snapshots = self.snapshots.clone();
+        // An error says that the task has ended already.
+        let _ = snapshots.wait_for(|snapshot| snapshot.closed).await;
+    }
+}
+
+impl Drop for Topology {
+    fn drop(&mut self) {
+        self.handle.tell(Input::Close);
+    }
+}
+
+/// Follows the topology; see [`Client::topology_changes`](crate::Client::topology_changes).
+#[derive(Clone, Debug)]
+pub struct TopologyChanges {
+    snapshots: watch::Receiver<Snapshot>,
+}
+
+impl TopologyChanges {
+    /// Waits for news and returns the newest description; it may equal the one before. `None`
+    /// after the client was shut down. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<Arc<TopologyDescription>> {
+        self.snapshots.changed().await.ok()?;
+        let snapshot = self.snapshots.borrow_and_update();
+        (!snapshot.closed).then(|| Arc::clone(&snapshot.description))
+    }
+}
+
+struct Task {
+    machine: mongo_topology::Topology,
+    connector: Arc<Connector>,
+    limits: PoolLimits,
+    handle: TopologyHandle,
+    publish: watch::Sender<Snapshot>,
+    pools: BTreeMap<ServerAddress, Arc<Pool>>,
+    monitors: BTreeMap<ServerId, MonitorTasks>,
+}
+
+/// Dropping it ends the tasks.
+struct MonitorTasks {
+    checks: mpsc::UnboundedSender<Order>,
+    measurements: mpsc::UnboundedSender<RttCheck>,
+}
+
+impl Task {
+    async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Told>) {
+        let mut closed = false;
+        self.carry_out(closed);
+        while !closed {
+            let timeout = self.machine.poll_timeout();
+            tokio::select! {
+                told = inbox.recv() => {
+                    let Some(told) = told else { break };
+                    closed = matches!(told.input, Input::Close);
+                    self.machine.handle(told.input, now());
+                    self.carry_out(closed);
+                    drop(told.heard);
+                }
+                () = sleep_until(timeout) => {
+                    self.machine.handle_timeout(now());
+                    self.carry_out(closed);
+                }
+            }
+        }
+    }
+
+    /// Does what the machine orders, in the order that the [module](self) explains.
+    fn carry_out(&mut self, closed: bool) {
+        let mut after_publishing = Vec::new();
+        while let Some(action) = self.machine.poll_action() {
+            match action {
+                Action::OpenServer(server) => self.open(server),
+                Action::Check { server, id, check } => {
+                    self.order(&server, Order::Check(id, check));
+                }
+                Action::CancelCheck(server) => self.order(&server, Order::Cancel),
+                Action::MeasureRtt { server, check } => {
+                    if let Some(monitor) = self.monitors.get(&server) {
+                        // The task only ends with its server.
+                        let _ = monitor.measurements.send(check);
+                    }
+                }
+                Action::MarkPoolReady(server) => {
+                    if let Some(pool) = self.pool_of(&server) {
+                        pool.mark_ready();
+                    }
+                }
+                Action::Publish(event) => log(&event),
+                Action::ClearPool {
+                    server,
+                    generation,
+                    interrupt_in_use,
+                    ..
+                } => {
+                    if let Some(pool) = self.pool_of(&server) {
+                        let pool = Arc::clone(pool);
+                        after_publishing.push((pool, Some((generation, interrupt_in_use))));
+                    }
+                }
+                Action::CloseServer(server) => {
+                    self.monitors.remove(&server);
+                    if self.pool_of(&server).is_some() {
+                        let pool = self.pools.remove(&server.address);
+                        after_publishing.extend(pool.map(|pool| (pool, None)));
+                    }
+                }
+                other => tracing::debug!(?other, "an order that this client does not carry out"),
+            }
+        }
+        // Even an equal description is published: a check has ended, which waiters look at.
+        self.publish.send_replace(Snapshot {
+            description: self.machine.description(),
+            pools: Arc::new(self.pools.clone()),
+            closed,
+        });
+        for (pool, clear) in after_publishing {
+            match clear {
+                Some((generation, interrupt_in_use)) => pool.clear(generation, interrupt_in_use),
+                None => pool.close(),
+            }
+        }
+    }
+
+    fn open(&mut self, server: ServerId) {
+        let (checks, check_orders) = mpsc::unbounded_channel();
+        let (measurements, measurement_orders) = mpsc::unbounded_channel();
+        let monitor = Monitor {
+            server: server.clone(),
+            connector: Arc::clone(&self.connector),
+            topology: self.handle.clone(),
+        };
+        tokio::spawn(monitor.clone().run_checks(check_orders));
+        tokio::spawn(monitor.run_measurements(measurement_orders));
+        self.monitors.insert(
+            server.clone(),
+            MonitorTasks {
+                checks,
+                measurements,
+            },
+        );
+
+        let connector = Arc::clone(&self.connector);
+        let pool = Pool::new(server.clone(), self.limits, connector, self.handle.clone());
+        self.pools.insert(server.address, pool);
+    }
+
+    fn order(&self, server: &ServerId, order: Order) {
+        if let Some(monitor) = self.monitors.get(server) {
+            // The task only ends with its server.
+            let _ = monitor.checks.send(order);
+        }
+    }
+
+    /// The pool of this very instance, not of a later one at the same address.
+    fn pool_of(&self, server: &ServerId) -> Option<&Arc<Pool>> {
+        self.pools
+            .get(&server.address)
+            .filter(|pool| pool.server() == server)
+    }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+async fn sleep_until(timeout: Option<std::time::Instant>) {
+    match timeout {
+        Some(timeout) => tokio::time::sleep_until(timeout.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A number that differs between clients; nothing secret hangs on it.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+    RandomState::new().build_hasher().finish()
+}
+
+fn log(event: &SdamEvent) {
+    match event {
+        SdamEvent::HeartbeatStarted { .. } | SdamEvent::HeartbeatSucceeded { .. } => {
+            tracing::trace!(?event);
+        }
+        SdamEvent::TopologyDescriptionChanged { current, .. } => {
+            tracing::debug!(topology = %current, "topology changed");
+        }
+        _ => tracing::debug!(?event),
+    }
+}

@@ -1,0 +1,234 @@
+//! Change streams: the builder, the handle that hands out events, and a view of its position.
+//!
+//! A stream is a task ([`task`]) that owns the connection and the command under way, and a handle
+//! that reads what the task has delivered. A caller's future therefore owns nothing that its
+//! dropping could lose.
+
+mod builder;
+mod shared;
+mod task;
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bson::Document;
+use futures_core::Stream;
+use mongo_change_stream::{ChangeEvent, RawEvent, ResumeToken, StreamPosition};
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, oneshot};
+
+pub use self::builder::Watch;
+use self::shared::{Shared, Step};
+use self::task::Request;
+use crate::error::{Error, Result};
+
+/// A change stream whose events are read as `T`.
+///
+/// Reading an event as a type can fail without harm to the stream: the error is the event's, the
+/// stream goes on behind it. All other errors end the stream.
+///
+/// Dropping the handle closes the stream in the background; [`close`](Self::close) waits for it.
+pub struct ChangeStream<T = ChangeEvent<Document>> {
+    shared: Arc<Shared>,
+    requests: mpsc::UnboundedSender<Request>,
+    types: PhantomData<fn() -> T>,
+}
+
+impl<T> ChangeStream<T> {
+    fn new(shared: Arc<Shared>, requests: mpsc::UnboundedSender<Request>) -> Self {
+        Self {
+            shared,
+            requests,
+            types: PhantomData,
+        }
+    }
+
+    /// The same stream, with its events read as another type.
+    #[must_use]
+    pub fn with_type<U>(self) -> ChangeStream<U> {
+        ChangeStream::new(self.shared, self.requests)
+    }
+
+    /// The token to start another stream with, behind the last event that was handed out, or
+    /// behind everything that the server has looked through when nothing is left to hand out.
+    ///
+    /// Save this, not an event's `_id`: it also moves while nothing matches. It shares memory with
+    /// the reply it came in; [`ResumeToken::compact`] makes a copy of its own.
+    #[must_use]
+    pub fn resume_token(&self) -> Option<ResumeToken> {
+        self.shared.resume_token()
+    }
+
+    /// Where the stream stands, and since when.
+    #[must_use]
+    pub fn position(&self) -> StreamPosition {
+        self.shared.position()
+    }
+
+    /// A cheap handle to read the position from elsewhere.
+    #[must_use]
+    pub fn observer(&self) -> StreamObserver {
+        StreamObserver {
+            shared: Arc::clone(&self.shared),
+        }
+    }
+
+    /// Whether an event may still come: false once the stream has ended and everything it
+    /// received was handed out.
+    #[doc(alias = "alive")]
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.shared.is_alive()
+    }
+
+    /// The next event as it came; `None` at the end of the stream, which comes after an
+    /// invalidate event, or once an error was returned.
+    ///
+    /// Dropping the future loses nothing: the event is still there for the next call.
+    ///
+    /// # Errors
+    /// Any error ends the stream.
+    pub async fn next_raw(&mut self) -> Option<Result<RawEvent>> {
+        std::future::poll_fn(|cx| self.poll_next_raw(cx)).await
+    }
+
+    /// The next event if one has been received already, without waiting and without asking the
+    /// server; `None` says only that there is none right now.
+    ///
+    /// # Errors
+    /// Any error ends the stream.
+    pub fn next_received(&mut self) -> Option<Result<RawEvent>> {
+        match self.shared.step(None) {
+            Step::Event { event, taken } => Some(self.hand_out(event, taken)),
+            Step::Ended(end) => end.map(Err),
+            Step::Wait { .. } => None,
+        }
+    }
+
+    /// Ends the stream: kills its cursor on the server that has it, and returns when that is done
+    /// or has failed, which nobody needs to know. Events that were not handed out are still
+    /// behind [`resume_token`](Self::resume_token).
+    pub async fn close(&mut self) {
+        let (done, closed) = oneshot::channel();
+        if self.requests.send(Request::Close(done)).is_ok() {
+            // An error says that the task has ended already.
+            let _ = closed.await;
+        }
+    }
+
+    fn poll_next_raw(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<RawEvent>>> {
+        match self.shared.step(Some(cx.waker())) {
+            Step::Event { event, taken } => Poll::Ready(Some(self.hand_out(event, taken))),
+            Step::Ended(end) => Poll::Ready(end.map(Err)),
+            Step::Wait { demand } => {
+                if demand {
+                    self.tell(Request::Demanded);
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    fn hand_out(
+        &self,
+        event: Result<RawEvent, mongo_change_stream::StreamError>,
+        taken: usize,
+    ) -> Result<RawEvent> {
+        if taken > 0 {
+            self.tell(Request::Taken(taken));
+        }
+        event.map_err(|error| {
+            // A bad event leaves no place to go on from.
+            let (done, _) = oneshot::channel();
+            self.tell(Request::Close(done));
+            Error::from(error)
+        })
+    }
+
+    fn tell(&self, request: Request) {
+        // The task has ended when nobody listens; what it left behind says so.
+        let _ = self.requests.send(request);
+    }
+}
+
+impl<T: DeserializeOwned> ChangeStream<T> {
+    /// The next event; `None` at the end of the stream, which comes after an invalidate event, or
+    /// once an error has ended it.
+    ///
+    /// Dropping the future loses nothing: the event is still there for the next call.
+    ///
+    /// # Errors
+    /// [`StreamError::Event`](mongo_change_stream::StreamError::Event) when this event is no `T`;
+    /// any other error ends the stream.
+    pub async fn next(&mut self) -> Option<Result<T>> {
+        self.next_raw().await.map(|event| read(&event?))
+    }
+
+    /// The next event if there is one after asking the server at most once, which takes up to
+    /// `max_await_time`. The token moves on even when there is none.
+    ///
+    /// Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// As [`next`](Self::next).
+    #[doc(alias = "try_next")]
+    pub async fn next_if_any(&mut self) -> Result<Option<T>> {
+        let before = self.shared.deliveries();
+        let next = std::future::poll_fn(|cx| match self.poll_next_raw(cx) {
+            Poll::Pending if self.shared.deliveries() != before => Poll::Ready(None),
+            other => other,
+        });
+        next.await.map(|event| read(&event?)).transpose()
+    }
+}
+
+fn read<T: DeserializeOwned>(event: &RawEvent) -> Result<T> {
+    Ok(event.deserialize()?)
+}
+
+impl<T: DeserializeOwned> Stream for ChangeStream<T> {
+    type Item = Result<T>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<T>>> {
+        let next = self.get_mut().poll_next_raw(cx);
+        next.map(|event| event.map(|event| read(&event?)))
+    }
+}
+
+impl<T> fmt::Debug for ChangeStream<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChangeStream")
+            .field("is_alive", &self.is_alive())
+            .field("position", &self.position())
+            .finish()
+    }
+}
+
+/// Reads a stream's position from any task, at any time, also while its handle waits.
+#[derive(Clone, Debug)]
+pub struct StreamObserver {
+    shared: Arc<Shared>,
+}
+
+impl StreamObserver {
+    /// See [`ChangeStream::resume_token`].
+    #[must_use]
+    pub fn resume_token(&self) -> Option<ResumeToken> {
+        self.shared.resume_token()
+    }
+
+    /// See [`ChangeStream::position`].
+    #[must_use]
+    pub fn position(&self) -> StreamPosition {
+        self.shared.position()
+    }
+
+    /// See [`ChangeStream::is_alive`].
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.shared.is_alive()
+    }
+}

@@ -1,0 +1,194 @@
+//! What to watch, said option by option.
+
+use std::future::IntoFuture;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::{RawBson, RawDocumentBuf, Timestamp};
+use mongo_change_stream::{
+    ChangeStreamMachine, FullDocumentBeforeChangeType, FullDocumentType, Prefetch, ResumeToken,
+    StreamConfig, StreamEvent, WatchOptions, WatchTarget,
+};
+use mongo_uri::ReadPreference;
+use tokio::sync::{mpsc, oneshot};
+
+use super::ChangeStream;
+use super::shared::Shared;
+use super::task::{Listener, Task};
+use crate::client::Client;
+use crate::error::{Error, Misuse, Result};
+
+/// A change stream to be; `.await` opens it.
+///
+/// Opening waits until a server is found and has answered the `aggregate`, so that nothing that
+/// happens afterwards is missed. An option that is not set is not sent.
+#[must_use = "a change stream opens when it is awaited"]
+pub struct Watch {
+    client: Client,
+    target: WatchTarget,
+    pipeline: Result<Vec<RawDocumentBuf>, Misuse>,
+    options: WatchOptions,
+    config: StreamConfig,
+    read_preference: ReadPreference,
+    listener: Option<Listener>,
+}
+
+impl Watch {
+    pub(crate) fn new(client: Client, target: WatchTarget) -> Self {
+        let read_preference = client.settings().read_preference.clone();
+        Self {
+            client,
+            target,
+            pipeline: Ok(Vec::new()),
+            options: WatchOptions::default(),
+            config: StreamConfig::default(),
+            read_preference,
+            listener: None,
+        }
+    }
+
+    /// The stages behind `$changeStream`. The server decides which it takes.
+    pub fn pipeline<D>(mut self, stages: impl IntoIterator<Item = D>) -> Self
+    where
+        D: TryInto<RawDocumentBuf, Error: std::fmt::Display>,
+    {
+        let stages = stages.into_iter().map(|stage| {
+            stage.try_into().map_err(|error| Misuse::NotBson {
+                what: "a stage of the pipeline",
+                reason: error.to_string(),
+            })
+        });
+        self.pipeline = stages.collect();
+        self
+    }
+
+    /// How `fullDocument` is filled for updates.
+    pub fn full_document(mut self, value: FullDocumentType) -> Self {
+        self.options.full_document = Some(value);
+        self
+    }
+
+    /// Whether the document before the change is added.
+    pub fn full_document_before_change(mut self, value: FullDocumentBeforeChangeType) -> Self {
+        self.options.full_document_before_change = Some(value);
+        self
+    }
+
+    /// Start behind the event of this token.
+    pub fn resume_after(mut self, token: ResumeToken) -> Self {
+        self.options.resume_after = Some(token);
+        self
+    }
+
+    /// Start behind the event of this token, which may be an invalidate event.
+    pub fn start_after(mut self, token: ResumeToken) -> Self {
+        self.options.start_after = Some(token);
+        self
+    }
+
+    /// Start with the changes at or after this cluster time.
+    pub fn start_at_operation_time(mut self, time: Timestamp) -> Self {
+        self.options.start_at_operation_time = Some(time);
+        self
+    }
+
+    /// How long the server waits for news before it answers with nothing; its default is 1 s.
+    #[doc(alias = "max_await_time_ms")]
+    pub fn max_await_time(mut self, time: Duration) -> Self {
+        self.options.max_await_time = Some(time);
+        self
+    }
+
+    /// Events a batch holds at most.
+    pub fn batch_size(mut self, events: u32) -> Self {
+        self.options.batch_size = Some(events);
+        self
+    }
+
+    /// The collation for the pipeline.
+    pub fn collation(mut self, collation: RawDocumentBuf) -> Self {
+        self.options.collation = Some(collation);
+        self
+    }
+
+    /// A comment for the server's logs and profiler.
+    pub fn comment(mut self, comment: impl Into<RawBson>) -> Self {
+        self.options.comment = Some(comment.into());
+        self
+    }
+
+    /// Also report index, create, modify and sharding events (6.0 and later).
+    pub fn show_expanded_events(mut self, show: bool) -> Self {
+        self.options.show_expanded_events = Some(show);
+        self
+    }
+
+    /// Which servers the stream may read from; the connection string's, if not said here.
+    pub fn read_preference(mut self, read_preference: ReadPreference) -> Self {
+        self.read_preference = read_preference;
+        self
+    }
+
+    /// How far the stream reads ahead of the consumer; `None` asks the server only when the
+    /// consumer waits.
+    pub fn prefetch(mut self, window: Option<Prefetch>) -> Self {
+        self.config.prefetch = window;
+        self
+    }
+
+    /// All that tunes the stream beyond the options the server sees.
+    pub fn config(mut self, config: StreamConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Called, from the stream's task, for what happens to the stream: interruptions, resumes.
+    /// It must not block.
+    pub fn on_event(mut self, listener: impl Fn(&StreamEvent) + Send + Sync + 'static) -> Self {
+        self.listener = Some(Arc::new(listener));
+        self
+    }
+
+    async fn open(self) -> Result<ChangeStream> {
+        let pipeline = self.pipeline.map_err(Error::Misuse)?;
+        let shared = Arc::new(Shared::new(&self.options));
+        let (requests, inbox) = mpsc::unbounded_channel();
+        let (opened, outcome) = oneshot::channel();
+        let seed = self.client.random();
+        let machine =
+            ChangeStreamMachine::new(self.target, pipeline, self.options, self.config, seed);
+        let task = Task {
+            client: self.client,
+            machine,
+            shared: Arc::clone(&shared),
+            read_preference: self.read_preference,
+            listener: self.listener,
+            opened: Some(opened),
+            requests: inbox,
+        };
+        // Owned from the start, so that dropping this future closes what may be open by then.
+        let stream = ChangeStream::new(shared, requests);
+        tokio::spawn(task.run());
+        outcome.await.unwrap_or(Err(Error::Shutdown))?;
+        Ok(stream)
+    }
+}
+
+impl IntoFuture for Watch {
+    type Output = Result<ChangeStream>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Result<ChangeStream>> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.open())
+    }
+}
+
+impl std::fmt::Debug for Watch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Watch")
+            .field("target", &self.target)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}

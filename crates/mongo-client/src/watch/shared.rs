@@ -1,0 +1,138 @@
+//! What a stream's task and its handle have in common.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use mongo_change_stream::{
+    BatchReader, RawEvent, ResumeToken, StreamBatch, StreamError, StreamPosition, WatchOptions,
+};
+
+use crate::error::Error;
+
+/// The delivered batches and how the stream ended. Locked for moments only, never while waiting.
+#[derive(Debug)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    reader: BatchReader,
+    /// Of the one handle that waits.
+    waker: Option<Waker>,
+    /// A demand was told to the task and no delivery has answered it yet.
+    demanded: bool,
+    /// Batches delivered, the empty ones included.
+    deliveries: u64,
+    end: Option<End>,
+}
+
+#[derive(Debug)]
+enum End {
+    Failed(Error),
+    /// The end is known to the consumer, or there is nothing to know.
+    Told,
+}
+
+/// What a look at the stream finds.
+pub(super) enum Step {
+    /// An event, and the number of batches begun with it.
+    Event {
+        event: Result<RawEvent, StreamError>,
+        taken: usize,
+    },
+    /// Nothing comes any more; the error, once.
+    Ended(Option<Error>),
+    /// Nothing yet; `demand` says that the task has to be asked for a batch.
+    Wait { demand: bool },
+}
+
+impl Shared {
+    pub(super) fn new(options: &WatchOptions) -> Self {
+        let reader = BatchReader::new(options);
+        let state = State {
+            reader,
+            waker: None,
+            demanded: false,
+            deliveries: 0,
+            end: None,
+        };
+        Self {
+            state: Mutex::new(state),
+        }
+    }
+
+    /// The next event, or what to wait for; a waker is called when there is news.
+    pub(super) fn step(&self, waker: Option<&Waker>) -> Step {
+        let mut state = self.lock();
+        if let Some(event) = state.reader.next_event() {
+            let taken = state.reader.poll_taken();
+            return Step::Event { event, taken };
+        }
+        if state.reader.has_failed() {
+            return Step::Ended(None);
+        }
+        match state.end.replace(End::Told) {
+            Some(End::Failed(error)) => return Step::Ended(Some(error)),
+            Some(End::Told) => return Step::Ended(None),
+            None => state.end = None,
+        }
+        let Some(waker) = waker else {
+            return Step::Wait { demand: false };
+        };
+        match &mut state.waker {
+            Some(known) => known.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+        let demand = !std::mem::replace(&mut state.demanded, true);
+        Step::Wait { demand }
+    }
+
+    pub(super) fn deliver(&self, batch: StreamBatch) {
+        let mut state = self.lock();
+        state.reader.push(batch);
+        state.deliveries += 1;
+        state.demanded = false;
+        wake(state);
+    }
+
+    /// The task's last word.
+    pub(super) fn finish(&self, result: Result<(), Error>) {
+        let mut state = self.lock();
+        state.end = Some(result.map_or_else(End::Failed, |()| End::Told));
+        wake(state);
+    }
+
+    pub(super) fn deliveries(&self) -> u64 {
+        self.lock().deliveries
+    }
+
+    pub(super) fn resume_token(&self) -> Option<ResumeToken> {
+        self.lock().reader.resume_token()
+    }
+
+    pub(super) fn position(&self) -> StreamPosition {
+        self.lock().reader.position()
+    }
+
+    pub(super) fn is_alive(&self) -> bool {
+        let state = self.lock();
+        match state.end {
+            None => !state.reader.has_failed(),
+            Some(_) => !state.reader.is_drained(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Wakes the handle after the lock is let go, so that it need not wait for it.
+fn wake(mut state: MutexGuard<'_, State>) {
+    let waker = state.waker.take();
+    drop(state);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}

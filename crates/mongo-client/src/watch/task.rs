@@ -1,0 +1,289 @@
+//! The task behind a change stream: it does what the machine orders and tells it what happened.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::RawDocumentBuf;
+use mongo_change_stream::{Action, ChangeStreamMachine, Failure, FailureKind, Input, StreamEvent};
+use mongo_uri::ReadPreference;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::shared::Shared;
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::operation::Bound;
+
+/// How long the cursor of a stream that nobody needs any more is worth caring about.
+const KILL_CURSORS_LIMIT: Duration = Duration::from_secs(5);
+
+/// What the handle asks for.
+#[derive(Debug)]
+pub(super) enum Request {
+    /// The consumer waits for a batch.
+    Demanded,
+    /// The consumer has begun so many batches.
+    Taken(usize),
+    /// End the stream; dropped, not answered, when it is done.
+    Close(oneshot::Sender<()>),
+}
+
+/// Told of what happens to a stream; see [`Watch::on_event`](super::Watch::on_event).
+pub(super) type Listener = Arc<dyn Fn(&StreamEvent) + Send + Sync>;
+
+/// The command under way. It owns its connection, and gives it back with the outcome.
+type Running = Pin<Box<dyn Future<Output = (Option<Bound>, Input)> + Send>>;
+
+pub(super) struct Task {
+    pub(super) client: Client,
+    pub(super) machine: ChangeStreamMachine,
+    pub(super) shared: Arc<Shared>,
+    pub(super) read_preference: ReadPreference,
+    pub(super) listener: Option<Listener>,
+    /// Answered by the first `aggregate`.
+    pub(super) opened: Option<oneshot::Sender<Result<()>>>,
+    pub(super) requests: mpsc::UnboundedReceiver<Request>,
+}
+
+/// What is going on right now.
+#[derive(Default)]
+struct Progress {
+    running: Option<Running>,
+    /// The stream's connection, while no command runs on it.
+    bound: Option<Bound>,
+    /// The pool that the stream's cursor belongs to.
+    owner: Option<Owner>,
+    kills: JoinSet<()>,
+    closing: Vec<oneshot::Sender<()>>,
+    finished: bool,
+}
+
+/// Where the cursor can be killed, even while its connection is busy.
+struct Owner {
+    pool: Arc<crate::pool::Pool>,
+    envelope: RawDocumentBuf,
+}
+
+impl Task {
+    pub(super) async fn run(mut self) {
+        let mut progress = Progress::default();
+        self.carry_out(&mut progress);
+        while !progress.finished {
+            let timeout = self.machine.poll_timeout();
+            tokio::select! {
+                (bound, input) = finished(&mut progress.running) => {
+                    progress.running = None;
+                    if let Some(bound) = &bound {
+                        progress.owner = Some(Owner::of(bound));
+                    }
+                    progress.bound = bound;
+                    self.machine.handle(input, now());
+                }
+                request = self.requests.recv(), if progress.closing.is_empty() => {
+                    self.hear(request, &mut progress);
+                }
+                () = sleep_until(timeout) => self.machine.handle_timeout(now()),
+            }
+            self.carry_out(&mut progress);
+        }
+        // Each kill is bounded, so this ends.
+        while progress.kills.join_next().await.is_some() {}
+    }
+
+    fn hear(&mut self, request: Option<Request>, progress: &mut Progress) {
+        match request {
+            Some(Request::Demanded) => self.machine.handle(Input::Demanded, now()),
+            Some(Request::Taken(batches)) => {
+                for _ in 0..batches {
+                    self.machine.handle(Input::BatchTaken, now());
+                }
+            }
+            Some(Request::Close(done)) => {
+                progress.closing.push(done);
+                self.machine.handle(Input::Close, now());
+            }
+            // The handle was dropped.
+            None => {
+                progress.closing.push(oneshot::channel().0);
+                self.machine.handle(Input::Close, now());
+            }
+        }
+    }
+
+    fn carry_out(&mut self, progress: &mut Progress) {
+        while let Some(action) = self.machine.poll_action() {
+            match action {
+                Action::Aggregate { database, command } => {
+                    let (client, preference) = (self.client.clone(), self.read_preference.clone());
+                    progress.running =
+                        Some(Box::pin(aggregate(client, database, command, preference)));
+                }
+                Action::GetMore {
+                    command, deadline, ..
+                } => {
+                    progress.running = Some(match progress.bound.take() {
+                        Some(bound) => Box::pin(get_more(bound, command, deadline)),
+                        None => Box::pin(std::future::ready((None, unbound()))),
+                    });
+                }
+                Action::KillCursors { command, .. } => progress.kill(command),
+                Action::Unbind => {
+                    // A command under way is given up together with its connection.
+                    progress.running = None;
+                    progress.bound = None;
+                }
+                Action::Deliver(batch) => self.shared.deliver(batch),
+                Action::Publish(event) => self.publish(&event),
+                Action::Finish(result) => {
+                    progress.finished = true;
+                    self.finish(result);
+                }
+                other => tracing::debug!(?other, "an order that this client does not carry out"),
+            }
+        }
+    }
+
+    fn publish(&mut self, event: &StreamEvent) {
+        if let (StreamEvent::Opened, Some(opened)) = (event, self.opened.take()) {
+            // Nobody listens when the opening future was dropped.
+            let _ = opened.send(Ok(()));
+        }
+        tracing::debug!(?event, "change stream");
+        if let Some(listener) = &self.listener {
+            listener(event);
+        }
+    }
+
+    fn finish(&mut self, result: Result<(), mongo_change_stream::StreamError>) {
+        let result = result.map_err(Error::from);
+        match (self.opened.take(), result) {
+            (Some(opened), Err(error)) => {
+                let _ = opened.send(Err(error));
+                self.shared.finish(Ok(()));
+            }
+            (_, result) => self.shared.finish(result),
+        }
+    }
+}
+
+impl Progress {
+    /// Kills a cursor in the background, on its own server and no other.
+    fn kill(&mut self, command: RawDocumentBuf) {
+        let bound = self.bound.take();
+        let Some(owner) = &self.owner else { return };
+        let (pool, envelope) = (Arc::clone(&owner.pool), owner.envelope.clone());
+        // Those that are done need not be kept.
+        while self.kills.try_join_next().is_some() {}
+        let kill = async move {
+            let bound = match bound {
+                Some(bound) => bound,
+                None => Bound {
+                    connection: pool.check_out(None).await?,
+                    envelope,
+                },
+            };
+            { bound }.send(&command, None).await
+        };
+        self.kills.spawn(async move {
+            // Nobody can do anything about a cursor that cannot be killed; the server forgets it.
+            let _ = tokio::time::timeout(KILL_CURSORS_LIMIT, kill).await;
+        });
+    }
+}
+
+impl Owner {
+    fn of(bound: &Bound) -> Self {
+        Self {
+            pool: Arc::clone(bound.connection.pool()),
+            envelope: bound.envelope.clone(),
+        }
+    }
+}
+
+/// The outcome of the command under way; never, when there is none.
+async fn finished(running: &mut Option<Running>) -> (Option<Bound>, Input) {
+    match running {
+        Some(running) => running.await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn aggregate(
+    client: Client,
+    database: String,
+    command: RawDocumentBuf,
+    read_preference: ReadPreference,
+) -> (Option<Bound>, Input) {
+    match client.run_read(&database, &command, &read_preference).await {
+        Ok((bound, reply)) => answered(bound, reply),
+        Err(error) => (None, failed(error)),
+    }
+}
+
+async fn get_more(
+    mut bound: Bound,
+    command: RawDocumentBuf,
+    deadline: Duration,
+) -> (Option<Bound>, Input) {
+    let outdated = bound.connection.outdated();
+    let result = tokio::select! {
+        biased;
+        result = bound.send(&command, Some(deadline)) => result,
+        error = outdated => Err(error),
+    };
+    match result {
+        Ok(reply) => answered(bound, reply),
+        Err(error) => {
+            // A reply may still be on its way: dropping the connection closes it.
+            drop(bound);
+            (None, failed(error))
+        }
+    }
+}
+
+fn answered(bound: Bound, reply: mongo_wire::CommandReply) -> (Option<Bound>, Input) {
+    let max_wire_version = bound.connection.max_wire_version();
+    (
+        Some(bound),
+        Input::ReplyReceived {
+            reply: reply.into_document(),
+            max_wire_version,
+        },
+    )
+}
+
+fn failed(error: Error) -> Input {
+    let kind = match &error {
+        Error::Timeout { .. } => FailureKind::Timeout,
+        Error::PoolCleared { .. } => FailureKind::PoolCleared,
+        Error::ServerGone { .. } => FailureKind::ServerGone,
+        Error::Selection { .. } => FailureKind::Selection,
+        Error::Malformed { .. } | Error::Violation { .. } => FailureKind::Protocol,
+        Error::Shutdown => FailureKind::Shutdown,
+        Error::Misuse(_) | Error::Encode(_) => FailureKind::Rejected,
+        _ => FailureKind::Network,
+    };
+    Input::CommandFailed {
+        failure: Failure::new(kind, error),
+    }
+}
+
+/// The machine orders a `getMore` only behind a reply that came over a bound connection.
+fn unbound() -> Input {
+    Input::CommandFailed {
+        failure: FailureKind::ServerGone.into(),
+    }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+async fn sleep_until(timeout: Option<std::time::Instant>) {
+    match timeout {
+        Some(timeout) => tokio::time::sleep_until(timeout.into()).await,
+        None => std::future::pending().await,
+    }
+}
