@@ -1,3 +1,50 @@
-//! xtask.
+//! Development commands of this workspace: `cargo xtask --help`.
 
-fn main() {}
+mod cluster;
+mod demo;
+mod fuzz;
+mod gates;
+mod shell;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Development commands of this workspace")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Follow a replica set through the death of its primary, and count every event.
+    Demo(demo::Arguments),
+    /// Run every test, obtaining the servers and the specification tests they need.
+    Test(test::Arguments),
+    /// Check the rules of the house: what each crate may depend on.
+    Gates,
+    /// Run the fuzz targets on the nightly toolchain.
+    Fuzz(fuzz::Arguments),
+    /// Start a real deployment in the foreground.
+    Cluster(cluster::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Test(arguments) => test::run(&arguments),
+        Command::Gates => gates::run(),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Cluster(arguments) => cluster::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            shell::complain(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
