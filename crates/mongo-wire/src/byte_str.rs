@@ -94,3 +94,26 @@ impl fmt::Debug for ByteStr {
         fmt::Debug::fmt(self.as_str(), f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_compares_shows_and_sorts_as_a_string() {
+        let text = ByteStr::from("d.c");
+        assert_eq!((text == "d.c", text == *"d.d"), (true, false));
+        assert_eq!(
+            (format!("{text:>5}"), format!("{text:?}")),
+            ("  d.c".into(), "\"d.c\"".into())
+        );
+        assert!(text < ByteStr::from_static("d.d") && text.starts_with("d."));
+        assert_eq!(String::from(text), "d.c");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_refused() {
+        assert!(ByteStr::from_utf8(Bytes::from_static(b"a\xff")).is_err());
+        assert_eq!(ByteStr::from_utf8(Bytes::from_static(b"a")), Ok("a".into()));
+    }
+}

@@ -308,3 +308,6 @@ pub(crate) fn compress_in_place(
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,6 +64,13 @@ impl Document {
         Self(whole.slice_ref(part))
     }
 
+    /// A copy that no longer keeps the message's buffer alive: for a small document that is kept
+    /// long, such as a resume token cut from a large batch.
+    #[must_use]
+    pub fn detached(&self) -> Self {
+        Self(Bytes::copy_from_slice(&self.0))
+    }
+
     /// The whole document, length prefix and closing zero included.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
@@ -312,5 +319,100 @@ impl fmt::Debug for DocumentListIter {
             "DocumentListIter({} bytes left)",
             self.bytes.len() - self.position
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Field,
+        testing::{EMPTY, PING, document, hex},
+    };
+
+    #[test]
+    fn only_exactly_one_document_is_a_document() {
+        let table = [
+            (
+                "",
+                0,
+                Defect::Truncated {
+                    expected: Field::DocumentLength,
+                    left: 0,
+                },
+            ),
+            ("04000000", 0, Defect::DocumentLength { left: 4, found: 4 }),
+            (
+                "06000000 00",
+                0,
+                Defect::DocumentLength { left: 5, found: 6 },
+            ),
+            ("05000000 07", 4, Defect::DocumentEnd { found: 7 }),
+            ("05000000 00 0000", 5, Defect::TrailingBytes { found: 2 }),
+        ];
+        for (bytes, offset, defect) in table {
+            let error = Err(DecodeError::Malformed { offset, defect });
+            assert_eq!(Document::from_bytes(hex(bytes)), error);
+            assert_eq!(Document::copy_from_slice(&hex(bytes)), error);
+        }
+        assert_eq!(Document::from_bytes(hex(EMPTY)), Ok(Document::empty()));
+    }
+
+    #[test]
+    fn elements_are_looked_at_only_when_asked_for() {
+        let ping = document(PING);
+        assert_eq!(
+            (ping.first_key(), ping.contains_key("pong")),
+            (Some("ping"), Ok(false))
+        );
+        let broken = document("08000000 20 6b00 00");
+        assert_eq!(broken.first_key(), None);
+        let defect = Defect::ElementType { found: 0x20 };
+        assert_eq!(
+            broken.embedded("k"),
+            Err(DecodeError::Malformed { offset: 4, defect })
+        );
+    }
+
+    #[test]
+    fn embedded_document_is_a_slice_and_can_be_detached() {
+        let outer = document("0d000000 03 6b00 05000000 00 00");
+        let inner = outer.embedded("k").unwrap().unwrap();
+        assert_eq!(inner, Document::empty());
+        assert_eq!(inner.as_bytes().as_ptr(), outer.as_bytes()[7..].as_ptr());
+        assert_ne!(
+            inner.detached().as_bytes().as_ptr(),
+            inner.as_bytes().as_ptr()
+        );
+        assert_eq!(document(PING).embedded("ping"), Ok(None));
+    }
+
+    #[test]
+    fn list_made_by_hand_holds_whole_documents() {
+        let documents = [document(PING), Document::empty()];
+        let list = DocumentList::from_documents(&documents);
+        let again = DocumentList::from_bytes(Bytes::copy_from_slice(list.as_bytes())).unwrap();
+        assert_eq!(
+            again.iter().collect::<Result<Vec<_>, _>>(),
+            Ok(documents.to_vec())
+        );
+        let cut = Bytes::copy_from_slice(&list.as_bytes()[..18]);
+        let defect = Defect::Truncated {
+            expected: Field::DocumentLength,
+            left: 3,
+        };
+        let error = DecodeError::Malformed { offset: 15, defect };
+        assert_eq!(DocumentList::from_bytes(cut), Err(error));
+    }
+
+    #[cfg(feature = "bson")]
+    #[test]
+    fn views_within_a_document_can_be_kept_without_a_copy() {
+        let outer = Document::from(bson::rawdoc! { "a": 1, "b": { "c": 2 } });
+        let view = outer.as_raw().get_document("b").unwrap();
+        let kept = outer.share(view).unwrap();
+        assert_eq!(kept.as_bytes().as_ptr(), view.as_bytes().as_ptr());
+        assert_eq!(kept.to_raw_document_buf(), bson::rawdoc! { "c": 2 });
+        assert_eq!(outer.share(&bson::rawdoc! { "c": 2 }), None);
     }
 }

@@ -181,3 +181,6 @@ fn cstring_len(rest: &[u8]) -> Result<usize, Defect> {
         left: rest.len(),
     })
 }
+
+#[cfg(test)]
+mod tests;

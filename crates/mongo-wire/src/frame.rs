@@ -128,3 +128,104 @@ pub(crate) fn encoded_length(found: usize, limits: &Limits) -> Result<u32, Encod
     }
     Ok(u32::try_from(found).expect("31 bits at most"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Defect, Message, decode,
+        testing::{frame, hex, wire},
+    };
+
+    #[test]
+    fn lengths_outside_16_and_the_limit_are_refused_on_four_bytes() {
+        let malformed = |found| {
+            Err(DecodeError::Malformed {
+                offset: 0,
+                defect: Defect::MessageLength { found },
+            })
+        };
+        let (limit, maximum) = (Limit::MessageLength, 48_000_000);
+        let exceeded = |found| {
+            Err(DecodeError::LimitExceeded {
+                offset: 0,
+                limit,
+                maximum,
+                found,
+            })
+        };
+        let table = [
+            ("10000000", Ok(12)),
+            ("006cdc02", Ok(47_999_996)),
+            ("0f000000", malformed(15)),
+            ("00000000", malformed(0)),
+            ("ffffffff", malformed(-1)),
+            ("00000080", malformed(i32::MIN)),
+            ("016cdc02", exceeded(48_000_001)),
+            ("ffffff7f", exceeded(2_147_483_647)),
+        ];
+        for (bytes, expected) in table {
+            let bytes = hex(bytes);
+            assert_eq!(bytes_wanted(&bytes, &Limits::default()), expected);
+            let decoded = decode(&mut BytesMut::from(&bytes[..]), &Limits::default());
+            assert_eq!(decoded, expected.map(|_| None));
+        }
+    }
+
+    #[test]
+    fn wanted_bytes_shrink_to_nothing_as_they_come() {
+        let bytes = wire(&frame(OpCode(2000), "0102030405"));
+        let limits = Limits::default();
+        for have in 0..4 {
+            assert_eq!(bytes_wanted(&bytes[..have], &limits), Ok(16 - have));
+        }
+        for have in 4..21 {
+            assert_eq!(bytes_wanted(&bytes[..have], &limits), Ok(21 - have));
+        }
+        assert_eq!(
+            bytes_wanted(&[&bytes[..], b"next"].concat(), &limits),
+            Ok(0)
+        );
+    }
+
+    #[test]
+    fn unfinished_message_leaves_the_buffer_alone() {
+        let bytes = wire(&frame(OpCode(2000), "0102030405"));
+        let mut src = BytesMut::from(&bytes[..20]);
+        assert_eq!(decode(&mut src, &Limits::default()), Ok(None));
+        assert_eq!(src, bytes[..20]);
+    }
+
+    #[test]
+    fn unknown_opcodes_pass_through_byte_for_byte() {
+        let opaque = frame(OpCode(2010), "ff00ff");
+        let mut src = wire(&opaque);
+        let sent = src.clone();
+        let message = decode(&mut src, &Limits::default()).unwrap().unwrap();
+        assert_eq!(message, Message::Opaque(opaque));
+        let mut dst = BytesMut::new();
+        message.encode(&mut dst, &Limits::default()).unwrap();
+        assert_eq!(dst, sent);
+    }
+
+    #[test]
+    fn header_without_a_body_is_a_frame() {
+        let mut src = BytesMut::from(&hex("10000000 01000000 00000000 d0070000 99")[..]);
+        let frame = Frame::decode(&mut src, &Limits::default())
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (frame.len(), frame.body.len(), &src[..]),
+            (16, 0, &[0x99][..])
+        );
+    }
+
+    #[test]
+    fn debug_shows_no_payload() {
+        let shown = format!("{:?}", frame(OpCode(1234), "736563726574"));
+        assert!(
+            shown.ends_with("body: 6 bytes }") && !shown.contains("736563"),
+            "{shown}"
+        );
+    }
+}

@@ -141,3 +141,37 @@ impl fmt::Debug for Hex {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::hex;
+
+    const BYTES: &str = "24000000 07000000 f7ffffff dd070000";
+
+    #[test]
+    fn header_is_four_little_endian_numbers() {
+        let bytes = *hex(BYTES).first_chunk().unwrap();
+        let header = Header::parse(&bytes, &Limits::default()).unwrap();
+        let expected = Header {
+            message_length: 36,
+            request_id: 7,
+            response_to: -9,
+            op_code: OpCode::OP_MSG,
+        };
+        assert_eq!(header, expected);
+        assert_eq!(header.to_bytes(), bytes);
+    }
+
+    #[test]
+    fn debug_shows_the_fields_and_their_bytes() {
+        let bytes = *hex(BYTES).first_chunk().unwrap();
+        let shown = format!("{:?}", Header::parse(&bytes, &Limits::default()).unwrap());
+        assert!(shown.contains("op_code: OP_MSG"), "{shown}");
+        assert!(
+            shown.contains("hex: 24000000 07000000 f7ffffff dd070000"),
+            "{shown}"
+        );
+        assert_eq!(OpCode(2000).to_string(), "opcode 2000");
+    }
+}

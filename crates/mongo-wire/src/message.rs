@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 
 use crate::{
+    compression::{self, Compressor, may_compress},
     error::{DecodeError, EncodeError},
     frame::Frame,
     header::OpCode,
@@ -51,6 +52,46 @@ impl Message {
             Self::Query(message) => message.encode(dst, limits),
             Self::Reply(message) => message.encode(dst, limits),
             Self::Opaque(frame) => frame.encode(dst, limits),
+        }
+    }
+
+    /// Appends the message inside an `OP_COMPRESSED`, unless its command is
+    /// [never compressed](crate::NEVER_COMPRESSED) or it is opaque.
+    ///
+    /// In a reply no command is named, so whoever answers a `hello` decides for itself.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode), or when the compressor is not built in.
+    pub fn encode_compressed(
+        &self,
+        dst: &mut BytesMut,
+        compressor: Compressor,
+        limits: &Limits,
+    ) -> Result<(), EncodeError> {
+        if !compressor.is_built_in() {
+            return Err(EncodeError::NotBuiltIn(compressor));
+        }
+        let start = dst.len();
+        self.encode(dst, limits)?;
+        let compress = match self {
+            Self::Msg(message) => message.command_name().is_none_or(may_compress),
+            Self::Query(message) => message.query.first_key().is_none_or(may_compress),
+            Self::Reply(_) => true,
+            Self::Opaque(_) => false,
+        };
+        if compress {
+            compression::compress_in_place(dst, start, compressor, limits)?;
+        }
+        Ok(())
+    }
+
+    /// The opcode, of the content if the message came compressed.
+    pub const fn op_code(&self) -> OpCode {
+        match self {
+            Self::Msg(_) => OpCode::OP_MSG,
+            Self::Query(_) => OpCode::OP_QUERY,
+            Self::Reply(_) => OpCode::OP_REPLY,
+            Self::Opaque(frame) => frame.header.op_code,
         }
     }
 

@@ -284,10 +284,10 @@ impl OpMsg {
         }
         let start = dst.len();
         self.encode(dst, limits)?;
-        match self.command_name() {
-            Some(name) if !may_compress(name) => Ok(()),
-            _ => compression::compress_in_place(dst, start, compressor, limits),
+        if self.command_name().is_none_or(may_compress) {
+            compression::compress_in_place(dst, start, compressor, limits)?;
         }
+        Ok(())
     }
 
     /// Bytes this message takes on the wire, uncompressed.
@@ -472,3 +472,6 @@ fn sequence<'a>(body: &Bytes, input: &'a [u8]) -> Parsed<'a, DocumentSequence> {
         },
     ))
 }
+
+#[cfg(test)]
+mod tests;

@@ -216,3 +216,6 @@ fn reply<'a>(frame: &'a Frame, limits: &Limits) -> Parsed<'a, OpReply> {
     };
     Ok((input, reply))
 }
+
+#[cfg(test)]
+mod tests;

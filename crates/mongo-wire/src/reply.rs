@@ -377,3 +377,6 @@ fn lossy(element: &Element<'_>) -> Option<String> {
     let text = &element.value[4..element.value.len() - 1];
     Some(String::from_utf8_lossy(text).into_owned())
 }
+
+#[cfg(test)]
+mod tests;

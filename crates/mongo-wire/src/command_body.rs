@@ -1,0 +1,229 @@
+//! A command's body: the user's document and, beside it, what the client has to add.
+
+use std::{ffi::CStr, fmt};
+
+use bytes::{BufMut, BytesMut};
+
+use crate::{
+    document::Document,
+    elements,
+    error::{EncodeError, Limit},
+    limits::Limits,
+};
+
+/// Puts elements such as `$db`, `lsid` or `$clusterTime` behind a command's own elements.
+///
+/// The command is never parsed, edited or serialised again: its elements are copied as they are,
+/// so its name stays the first key, and a new length stands in front of all. Elements come in the
+/// order of the calls. Nothing looks for a key that stands twice; where that can happen, ask
+/// [`Document::contains_key`] first.
+///
+/// ```
+/// use mongo_wire::{CommandBody, Document, Limits, OpMsg};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let ping = Document::from_bytes(&b"\x0f\0\0\0\x10ping\0\x01\0\0\0\0"[..])?;
+/// let body = CommandBody::new(&ping).string(c"$db", "admin").into_document(&Limits::default())?;
+///
+/// assert_eq!(body.first_key(), Some("ping"));
+/// let request = OpMsg::new(1, body);
+/// # assert_eq!(request.command_name(), Some("ping"));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct CommandBody<'a> {
+    command: &'a Document,
+    added: BytesMut,
+}
+
+impl<'a> CommandBody<'a> {
+    /// A command with nothing beside it yet.
+    pub fn new(command: &'a Document) -> Self {
+        Self {
+            command,
+            added: BytesMut::new(),
+        }
+    }
+
+    /// Adds a string.
+    #[must_use]
+    pub fn string(mut self, key: &CStr, value: &str) -> Self {
+        self.key(elements::STRING, key);
+        // A length that does not fit 31 bits makes the whole exceed every limit.
+        self.added
+            .put_u32_le(u32::try_from(value.len() + 1).unwrap_or(u32::MAX));
+        self.added.put_slice(value.as_bytes());
+        self.added.put_u8(0);
+        self
+    }
+
+    /// Adds a document.
+    #[must_use]
+    pub fn document(mut self, key: &CStr, value: &Document) -> Self {
+        self.key(elements::DOCUMENT, key);
+        self.added.put_slice(value.as_bytes());
+        self
+    }
+
+    /// Adds a 32-bit integer.
+    #[must_use]
+    pub fn int32(mut self, key: &CStr, value: i32) -> Self {
+        self.key(elements::INT32, key);
+        self.added.put_i32_le(value);
+        self
+    }
+
+    /// Adds a 64-bit integer.
+    #[must_use]
+    pub fn int64(mut self, key: &CStr, value: i64) -> Self {
+        self.key(elements::INT64, key);
+        self.added.put_i64_le(value);
+        self
+    }
+
+    /// Adds a boolean.
+    #[must_use]
+    pub fn boolean(mut self, key: &CStr, value: bool) -> Self {
+        self.key(elements::BOOLEAN, key);
+        self.added.put_u8(value.into());
+        self
+    }
+
+    /// Adds all elements of a document, whatever their types, as they are.
+    #[must_use]
+    pub fn elements_of(mut self, document: &Document) -> Self {
+        self.added.put_slice(elements_of(document));
+        self
+    }
+
+    /// Bytes of the body.
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "a body is a document: at least five bytes"
+    )]
+    pub fn len(&self) -> usize {
+        self.command.len() + self.added.len()
+    }
+
+    /// Appends the body to a buffer, which stays as it is on an error.
+    ///
+    /// # Errors
+    /// When the body exceeds [`Limits::max_document_len`].
+    pub fn encode(&self, dst: &mut BytesMut, limits: &Limits) -> Result<(), EncodeError> {
+        let found = self.len();
+        let ceiling = usize::try_from(i32::MAX).unwrap_or(usize::MAX);
+        let maximum = limits.max_document_len.min(ceiling);
+        if found > maximum {
+            return Err(EncodeError::LimitExceeded {
+                limit: Limit::DocumentLength,
+                maximum,
+                found,
+            });
+        }
+        dst.reserve(found);
+        dst.put_u32_le(u32::try_from(found).expect("31 bits at most"));
+        dst.put_slice(elements_of(self.command));
+        dst.put_slice(&self.added);
+        dst.put_u8(0);
+        Ok(())
+    }
+
+    /// The body as a document of its own.
+    ///
+    /// # Errors
+    /// When it exceeds [`Limits::max_document_len`].
+    pub fn into_document(self, limits: &Limits) -> Result<Document, EncodeError> {
+        if self.added.is_empty() && self.len() <= limits.max_document_len {
+            return Ok(self.command.clone());
+        }
+        let mut body = BytesMut::new();
+        self.encode(&mut body, limits)?;
+        Ok(Document::from_bytes(body).expect("length and closing zero were just written"))
+    }
+
+    fn key(&mut self, kind: u8, key: &CStr) {
+        self.added.put_u8(kind);
+        self.added.put_slice(key.to_bytes_with_nul());
+    }
+}
+
+/// The bytes between the length prefix and the closing zero.
+fn elements_of(document: &Document) -> &[u8] {
+    let bytes = document.as_bytes();
+    &bytes[4..bytes.len() - 1]
+}
+
+impl fmt::Debug for CommandBody<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "CommandBody({} bytes, {} added)",
+            self.len(),
+            self.added.len()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{EMPTY, PING, document, hex};
+
+    #[test]
+    fn added_elements_stand_behind_the_commands_own() {
+        let ping = document(PING);
+        let body = CommandBody::new(&ping)
+            .string(c"s", "ab")
+            .document(c"d", &document(EMPTY))
+            .int32(c"i", 1)
+            .int64(c"l", 2)
+            .boolean(c"b", true)
+            .elements_of(&document("08000000 0a 6e00 00"))
+            .into_document(&Limits::default())
+            .unwrap();
+        let expected = hex("3a000000 10 70696e6700 01000000
+            02 7300 03000000 616200  03 6400 05000000 00  10 6900 01000000
+            12 6c00 0200000000000000  08 6200 01  0a 6e00  00");
+        assert_eq!(body.as_bytes(), expected);
+    }
+
+    #[test]
+    fn command_alone_is_not_copied() {
+        let ping = document(PING);
+        let body = CommandBody::new(&ping)
+            .into_document(&Limits::default())
+            .unwrap();
+        assert_eq!(body.as_bytes().as_ptr(), ping.as_bytes().as_ptr());
+    }
+
+    #[test]
+    fn body_beyond_the_limit_is_refused() {
+        let ping = document(PING);
+        let limits = Limits {
+            max_document_len: 22,
+            ..Limits::default()
+        };
+        let body = CommandBody::new(&ping).int32(c"i", 1);
+        assert_eq!(
+            body.clone().into_document(&limits).map(|body| body.len()),
+            Ok(22)
+        );
+        let limits = Limits {
+            max_document_len: 21,
+            ..Limits::default()
+        };
+        let (limit, maximum, found) = (Limit::DocumentLength, 21, 22);
+        let error = Err(EncodeError::LimitExceeded {
+            limit,
+            maximum,
+            found,
+        });
+        assert_eq!(body.into_document(&limits), error);
+        let limits = Limits {
+            max_document_len: 14,
+            ..Limits::default()
+        };
+        assert!(CommandBody::new(&ping).into_document(&limits).is_err());
+    }
+}
