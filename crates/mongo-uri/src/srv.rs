@@ -241,6 +241,9 @@ struct SrvDomain<'a>(&'a str);
 impl<'a> SrvDomain<'a> {
     fn of(uri: &'a ConnectionString) -> Option<Self> {
         let host = uri.srv_host.as_deref()?;
+        if let Some(suffix) = &uri.options.srv.allowed_hosts_suffix {
+            return Some(Self(suffix));
+        }
         // With three labels or more the first is the subdomain; else the whole name is the domain.
         Some(match host.split_once('.') {
             Some((_, parent)) if parent.contains('.') => Self(parent),

@@ -75,6 +75,7 @@ fn srv_options(parsed: &ConnectionString) -> Result<(), UriError> {
         let given = [
             ("srvServiceName", srv.service_name.is_some()),
             ("srvMaxHosts", srv.max_hosts.is_some()),
+            ("srvAllowedHostsSuffix", srv.allowed_hosts_suffix.is_some()),
         ];
         return match given.into_iter().find(|(_, given)| *given) {
             Some((option, _)) => Err(UriError::Option {

@@ -10,8 +10,10 @@ use crate::read_preference::{ReadPreferenceMode, TagSet};
 use crate::warning::WarningKind;
 
 mod auth;
+mod srv;
 
 pub(super) use auth::*;
+pub(super) use srv::*;
 
 /// Takes the decoded text of an option.
 pub(super) type Reader = fn(&mut UriOptions, &str, &mut Vec<WarningKind>) -> Result<(), Refusal>;
@@ -22,9 +24,6 @@ type Warnings = Vec<WarningKind>;
 
 /// Longest `appname` that a server takes (Handshake specification, "Limitations"), in bytes.
 const MAX_APP_NAME: usize = 128;
-
-/// Longest service name: a DNS label without the underscore before it.
-const MAX_SERVICE_NAME: usize = 62;
 
 fn invalid(expected: &'static str) -> Refusal {
     Refusal::Ignored(WarningKind::InvalidValue { expected })
@@ -240,30 +239,4 @@ pub(super) fn read_proxy_port(
 
 pub(super) fn write_proxy_port(o: &UriOptions) -> Vec<String> {
     one(o.proxy.as_ref().and_then(|proxy| proxy.port))
-}
-
-/// RFC 6335, section 5.1, but up to the length of a DNS label.
-pub(super) fn read_service(
-    o: &mut UriOptions,
-    text: &str,
-    _: &mut Warnings,
-) -> Result<(), Refusal> {
-    let name = value::present(text)?;
-    let fits = name.len() <= MAX_SERVICE_NAME
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-        && name.bytes().any(|byte| byte.is_ascii_alphabetic())
-        && name.split('-').all(|part| !part.is_empty());
-    if !fits {
-        return Err(invalid(
-            "a service name of letters, digits and single hyphens, such as mongodb",
-        ));
-    }
-    o.srv.service_name = Some(name.to_owned());
-    Ok(())
-}
-
-pub(super) fn write_service(o: &UriOptions) -> Vec<String> {
-    one(o.srv.service_name.as_deref())
 }

@@ -82,6 +82,7 @@ pub(super) static OPTIONS: &[Entry] = &[
     entry("proxyUsername", Kind::Text(|o| &mut o.proxy.get_or_insert_default().username)),
     entry("proxyPassword", Kind::Secret(|o| &mut o.proxy.get_or_insert_default().password)),
     entry("srvServiceName", Kind::Custom(custom::read_service, custom::write_service)),
+    entry("srvAllowedHostsSuffix", Kind::Custom(custom::read_allowed_suffix, custom::write_allowed_suffix)),
     entry("srvMaxHosts", Kind::Count(NON_NEGATIVE, |o| &mut o.srv.max_hosts)),
 ];
 
