@@ -87,11 +87,12 @@ pub fn one_per_test(
             .as_array()
             .context("tests is no array")?;
         ensure!(!tests.is_empty(), "{} holds no test", file.path.display());
-        for test in tests.iter().cloned() {
-            let name = field(&test, "description")?
+        for test in tests {
+            let name = field(test, "description")?
                 .as_str()
                 .context("description")?
                 .to_owned();
+            let test = test.clone();
             cases.push(Case::new(suite, &file, name, move || run(&test)));
         }
     }
@@ -107,12 +108,12 @@ pub fn trials(dir: &SpecDir, suite: &'static str, load: Loader) -> Vec<Trial> {
     match loaded {
         Ok(cases) => cases
             .into_iter()
-            .map(|case| Trial::test(case.full_name(), move || case.run().map_err(failed)))
+            .map(|case| Trial::test(case.full_name(), move || case.run().map_err(|error| failed(&error))))
             .collect(),
-        Err(error) => vec![Trial::test(suite, move || Err(failed(error)))],
+        Err(error) => vec![Trial::test(suite, move || Err(failed(&error)))],
     }
 }
 
-fn failed(error: anyhow::Error) -> Failed {
+fn failed(error: &anyhow::Error) -> Failed {
     Failed::from(format!("{error:?}"))
 }
