@@ -103,6 +103,9 @@ impl BatchReader {
     /// Takes a delivered batch. An empty one is merged into the place behind whatever waits, so
     /// that any number of them takes no room.
     pub fn push(&mut self, batch: StreamBatch) {
+        if self.failed {
+            return;
+        }
         self.progress.batches += 1;
         self.progress.last_reply = Some(batch.received_at);
         if !batch.is_empty() {

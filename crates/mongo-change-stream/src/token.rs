@@ -54,9 +54,12 @@ impl ResumeToken {
         let Ok(Some(RawBsonRef::String(data))) = self.as_raw().get("_data") else {
             return None;
         };
-        let digits = data.strip_prefix("82")?;
-        let time = u32::from_str_radix(digits.get(..8)?, 16).ok()?;
-        let increment = u32::from_str_radix(digits.get(8..16)?, 16).ok()?;
+        let digits = data.strip_prefix("82")?.get(..16)?;
+        let value = digits.bytes().try_fold(0_u64, |value, digit| {
+            Some(value << 4 | u64::from(char::from(digit).to_digit(16)?))
+        })?;
+        let [time, increment] = [value >> 32, value & u64::from(u32::MAX)]
+            .map(|half| u32::try_from(half).expect("half of 64 bits"));
         Some(bson::Timestamp { time, increment })
     }
 }

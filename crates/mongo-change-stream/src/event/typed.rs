@@ -12,7 +12,7 @@ use serde::{
 };
 
 use super::{Image, NamespaceType, OperationType};
-use crate::ResumeToken;
+use crate::{ResumeToken, options::TextVisitor};
 
 /// A change event as servers up to 8.1 send it, with documents of the watched collection as `T`.
 ///
@@ -146,8 +146,13 @@ macro_rules! deserialize_open {
 }
 
 /// A key that is only copied when it has to be kept.
-#[derive(Deserialize)]
-struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+struct Key<'a>(Cow<'a, str>);
+
+impl<'de> Deserialize<'de> for Key<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(TextVisitor).map(Self)
+    }
+}
 
 deserialize_open! {
     ChangeEvent<T> {

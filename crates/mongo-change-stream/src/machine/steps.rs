@@ -1,6 +1,6 @@
 //! What the machine does with each outcome.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bson::Timestamp;
 use mongo_wire::{CommandReply, CursorReply};
@@ -65,7 +65,7 @@ impl ChangeStreamMachine {
         }
     }
 
-    fn deadline(&self) -> std::time::Duration {
+    fn deadline(&self) -> Duration {
         const MOST_DOUBLINGS: u32 = 4;
         let margin = self.config.get_more_margin;
         let margin = margin.saturating_mul(1 << self.missed_deadlines.min(MOST_DOUBLINGS));
@@ -266,7 +266,9 @@ impl ChangeStreamMachine {
         if delay.is_zero() {
             self.resume();
         } else {
-            self.state = State::BackingOff { until: now + delay };
+            self.state = State::BackingOff {
+                until: later(now, delay),
+            };
         }
     }
 
@@ -309,6 +311,12 @@ fn may_live(error: &StreamError) -> bool {
         error.code(),
         Some(codes::CURSOR_NOT_FOUND | codes::CURSOR_KILLED)
     )
+}
+
+/// A wait beyond what the clock can express is cut to a day.
+fn later(now: Instant, delay: Duration) -> Instant {
+    now.checked_add(delay)
+        .unwrap_or_else(|| now + Duration::from_secs(86_400))
 }
 
 fn is_timeout(error: &StreamError) -> bool {

@@ -1,0 +1,29 @@
+//! The rules of the change streams specification, one table each, and the machine against a model
+//! of the oplog. Rule numbers are those of the project's reading of the specification: A commands,
+//! B getMore and killCursors, C resumable errors, D resume, E tokens.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in helpers too"
+)]
+
+#[path = "stream/closing.rs"]
+mod closing;
+#[path = "stream/commands.rs"]
+mod commands;
+#[path = "stream/errors.rs"]
+mod errors;
+#[path = "stream/events.rs"]
+mod events;
+#[path = "stream/harness.rs"]
+mod harness;
+#[path = "stream/model.rs"]
+mod model;
+#[path = "stream/oplog.rs"]
+mod oplog;
+#[path = "stream/pacing.rs"]
+mod pacing;
+#[path = "stream/resume.rs"]
+mod resume;
+#[path = "stream/tokens.rs"]
+mod tokens;
