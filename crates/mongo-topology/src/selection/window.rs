@@ -44,8 +44,8 @@ impl Window {
         }
     }
 
-    /// Two different servers of the window, any pair as likely as any other; `None` when it is
-    /// empty.
+    /// Two different servers of the window, any two in any order as likely as any other; `None` when
+    /// it is empty.
     pub(super) fn pick_two<'a>(
         &self,
         topology: &'a TopologyDescription,
@@ -54,10 +54,17 @@ impl Window {
     ) -> Option<Picks<'a>> {
         let is_inside = |entry: &&Entry| entry.round_trip <= self.slowest && filter.admits(entry);
         let mut inside = topology.servers.entries().iter().filter(is_inside);
-        let (low, high) = two_of(self.count, rng)?;
-        let one = &inside.nth(low)?.description;
-        let two = high.and_then(|high| inside.nth(high - low - 1));
-        Some((one, two.map(|entry| &entry.description)))
+        let (one, two) = two_of(self.count, rng)?;
+        let low = &inside.nth(one.min(two))?.description;
+        if one == two {
+            return Some((low, None));
+        }
+        let high = &inside.nth(one.abs_diff(two) - 1)?.description;
+        Some(if one < two {
+            (low, Some(high))
+        } else {
+            (high, Some(low))
+        })
     }
 }
 
@@ -83,20 +90,19 @@ pub(super) fn pick_two_of<'a>(
     servers: &[&'a Arc<ServerDescription>],
     rng: &mut Rng,
 ) -> Option<Picks<'a>> {
-    let (low, high) = two_of(servers.len(), rng)?;
-    Some((servers[low], high.map(|high| servers[high])))
+    let (one, two) = two_of(servers.len(), rng)?;
+    Some((servers[one], (one != two).then(|| servers[two])))
 }
 
-/// Two different indices below `count`, the lower first; one if there is only one.
-fn two_of(count: usize, rng: &mut Rng) -> Option<(usize, Option<usize>)> {
+/// Two different indices below `count`; twice 0 if that is the only one.
+fn two_of(count: usize, rng: &mut Rng) -> Option<(usize, usize)> {
     match count {
         0 => None,
-        1 => Some((0, None)),
+        1 => Some((0, 0)),
         _ => {
             let one = rng.below(count);
             let other = rng.below(count - 1);
-            let two = if other < one { other } else { other + 1 };
-            Some((one.min(two), Some(one.max(two))))
+            Some((one, if other < one { other } else { other + 1 }))
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The actions of the TopologyType table for replica sets (SDAM, "Actions").
 
 use std::cmp::Ordering;
-use std::fmt::Display;
 
+use bson::oid::ObjectId;
 use mongo_uri::ServerAddress;
 
 use super::Draft;
@@ -160,22 +160,19 @@ fn is_known_by_another_name(server: &ServerDescription, member: &Member) -> bool
     member.me.as_ref().is_some_and(|me| me != server.address())
 }
 
-type Election<I> = (Option<I>, Option<i64>);
+/// What orders two primaries: an election and a set version.
+type Election = (Option<ObjectId>, Option<i64>);
 
-fn stale_election<I: Display>(own: Election<I>, newest: Election<I>) -> LastError {
+fn stale_election(own: Election, newest: Election) -> LastError {
     LastError::StaleElection {
-        stale: tuple_text(&own),
-        newest: tuple_text(&newest),
+        stale: election_text(own),
+        newest: election_text(newest),
     }
 }
 
-fn tuple_text<I: Display>((election, version): &Election<I>) -> String {
-    fn or_null(value: Option<&impl Display>) -> String {
-        value.map_or_else(|| "null".to_owned(), ToString::to_string)
+fn election_text((election, version): Election) -> String {
+    fn or_null(value: Option<impl ToString>) -> String {
+        value.map_or_else(|| "null".to_owned(), |value| value.to_string())
     }
-    format!(
-        "({}, {})",
-        or_null(election.as_ref()),
-        or_null(version.as_ref())
-    )
+    format!("({}, {})", or_null(election), or_null(version))
 }
