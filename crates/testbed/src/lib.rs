@@ -5,4 +5,5 @@ pub mod connection;
 pub mod fetch;
 pub mod home;
 pub mod mongod;
+pub mod proxy;
 pub mod specs;

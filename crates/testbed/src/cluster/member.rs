@@ -184,6 +184,11 @@ impl Member {
             .with_context(|| format!("on {}", self.address))
     }
 
+    /// The folder of the whole deployment.
+    pub(super) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
     fn process(&self) -> MutexGuard<'_, Option<Mongod>> {
         self.process.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,5 +1,6 @@
 //! A replica set of real servers on this machine.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -203,6 +204,12 @@ impl ReplicaSet {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The folder of its data, which goes with it.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.members[0].home()
     }
 
     /// The members, running or not, in the order of their options.
