@@ -6,4 +6,5 @@ pub mod fetch;
 pub mod home;
 pub mod mongod;
 pub mod proxy;
+pub mod scripted;
 pub mod specs;
