@@ -31,7 +31,7 @@ pub struct ConnectionString {
     pub credential: Option<Credential>,
     /// The options.
     pub options: UriOptions,
-    /// What was ignored or is deprecated, in the order of the text; to be logged by the caller.
+    /// What was ignored or is deprecated; to be logged by the caller.
     pub warnings: Vec<Warning>,
 }
 
@@ -168,3 +168,6 @@ impl fmt::Display for ConnectionString {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

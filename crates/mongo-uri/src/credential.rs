@@ -227,3 +227,6 @@ pub enum CredentialError {
     #[error("ALLOWED_HOSTS must not stand in a connection string: set it in code")]
     AllowedHosts,
 }
+
+#[cfg(test)]
+mod tests;

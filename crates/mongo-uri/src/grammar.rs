@@ -99,14 +99,26 @@ pub(crate) fn split(text: &str) -> Result<Parts, UriError> {
         }
         None => (None, authority),
     };
-    Ok(Parts {
-        user,
-        target: if srv {
+    let target_and_database = || {
+        let target = if srv {
             Target::Srv(srv_host(hosts)?)
         } else {
             Target::Hosts(host_list(hosts)?)
-        },
-        database: database(path)?,
+        };
+        Ok((target, database(path)?))
+    };
+    let (target, database) = target_and_database().map_err(|error| {
+        // A plain slash in the user name or password ends the hosts too early.
+        if user.is_none() && path.text.contains('@') {
+            path.error(0, Problem::UserInfoCharacter)
+        } else {
+            error
+        }
+    })?;
+    Ok(Parts {
+        user,
+        target,
+        database,
         options: query_options(query)?,
     })
 }

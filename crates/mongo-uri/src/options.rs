@@ -202,3 +202,6 @@ pub struct SrvOptions {
     /// in lower case, without dots at its ends. The wider it is, the more a forged answer can do.
     pub allowed_hosts_suffix: Option<String>,
 }
+
+#[cfg(test)]
+mod tests;

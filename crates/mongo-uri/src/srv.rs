@@ -320,3 +320,6 @@ impl SplitMix64 {
         usize::try_from(scaled).expect("the product is below bound")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -224,7 +224,8 @@ pub(super) fn read_proxy_host(
 }
 
 pub(super) fn write_proxy_host(o: &UriOptions) -> Vec<String> {
-    one(o.proxy.as_ref().map(|proxy| &proxy.host))
+    let hosts = o.proxy.iter().map(|proxy| proxy.host.clone());
+    hosts.filter(|host| !host.is_empty()).collect()
 }
 
 pub(super) fn read_proxy_port(

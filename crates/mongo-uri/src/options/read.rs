@@ -1,5 +1,7 @@
 //! From `name=value` pairs to [`UriOptions`], with the rules about repeated and deprecated names.
 
+use std::collections::BTreeSet;
+
 use super::UriOptions;
 use super::table::{Entry, OPTIONS};
 use super::value::{self, Refusal};
@@ -92,15 +94,14 @@ pub(crate) fn read(pairs: &[Pair]) -> Result<(UriOptions, Vec<Warning>), UriErro
 
     let mut options = UriOptions::default();
     let mut warnings = Vec::new();
-    for (index, option) in given.iter().enumerate() {
+    let mut seen = BTreeSet::new();
+    for option in &given {
         let Some(entry) = option.entry else {
             warnings.push(option.warning(WarningKind::UnknownOption));
             continue;
         };
-        let before = given[..index]
-            .iter()
-            .filter(|earlier| earlier.is(entry.name));
-        if let Some(kind) = repetition(entry, option, before.count() > 0)? {
+        let repeated = !seen.insert(entry.name);
+        if let Some(kind) = repetition(entry, option, repeated)? {
             let ignored = matches!(kind, WarningKind::DeprecatedNameIgnored { .. });
             warnings.push(option.warning(kind));
             if ignored {
@@ -134,10 +135,13 @@ fn repetition(
     match entry.name {
         // A list; the aliases agree, which was checked; and one that warns by itself.
         "readPreferenceTags" | "tls" | "gssapiServiceName" => Ok(None),
-        name if repeated && name.starts_with("proxy") => Err(UriError::Option {
-            option: name,
-            problem: OptionProblem::Repeated,
-        }),
+        // Which of two values counts would decide whom to trust.
+        name if repeated && (name.starts_with("proxy") || name == "srvAllowedHostsSuffix") => {
+            Err(UriError::Option {
+                option: name,
+                problem: OptionProblem::Repeated,
+            })
+        }
         _ if repeated && option.deprecated => {
             Ok(Some(WarningKind::DeprecatedNameIgnored { replacement }))
         }

@@ -149,7 +149,13 @@ pub(in crate::options) fn read_service_name(
     if o.auth.properties.service_name.is_some() {
         return Err(WarningKind::DeprecatedNameIgnored { replacement }.into());
     }
-    o.auth.properties.service_name = Some(value::present(text)?.to_owned());
+    if value::present(text)?.contains(',') {
+        return Err(WarningKind::InvalidValue {
+            expected: "a service name without a comma",
+        }
+        .into());
+    }
+    o.auth.properties.service_name = Some(text.to_owned());
     warnings.push(WarningKind::DeprecatedName { replacement });
     Ok(())
 }
