@@ -173,7 +173,12 @@ impl Topology {
         loop {
             let reason = match self.try_select(&snapshots.borrow_and_update().clone(), criteria)? {
                 Ok(selected) => return Ok(selected),
-                Err(reason) => reason,
+                Err(reason @ SelectionError::NoSuitableServer(_)) => reason,
+                // Waiting would not help.
+                Err(reason) => {
+                    let reason = Box::new(reason);
+                    return Err(Error::Selection { limit: Duration::ZERO, reason });
+                }
             };
             self.handle.tell(Input::CheckRequested);
             match tokio::time::timeout_at(deadline, snapshots.changed()).await {

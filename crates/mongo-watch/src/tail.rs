@@ -1,0 +1,253 @@
+//! `mongo-watch watch`.
+
+use std::future::IntoFuture as _;
+use std::io::{self, BufWriter, Stdout, Write as _};
+use std::num::NonZeroU64;
+use std::str::FromStr;
+use std::time::Duration;
+
+use mongo_client::change_stream::{RawEvent, StreamEvent};
+use mongo_client::{ChangeStream, Client};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::exit::Failure;
+use crate::json;
+
+/// How long to wait for a server in silence.
+const SILENCE: Duration = Duration::from_secs(3);
+
+/// How long closing may take after Ctrl-C; the output may be blocked for ever.
+const CLOSING: Duration = Duration::from_secs(5);
+
+/// What to follow.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// The deployment: mongodb://HOST[:PORT][,HOST...]/[?OPTION=VALUE&...]
+    uri: String,
+    /// DATABASE or DATABASE.COLLECTION; the whole cluster if it is not given.
+    target: Option<Target>,
+    /// Stop after so many events.
+    #[arg(long)]
+    count: Option<NonZeroU64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Target {
+    database: String,
+    collection: Option<String>,
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (database, collection) = match text.split_once('.') {
+            Some((database, collection)) => (database, Some(collection)),
+            None => (text, None),
+        };
+        if database.is_empty() || collection == Some("") {
+            return Err("expected DATABASE or DATABASE.COLLECTION".to_owned());
+        }
+        Ok(Self {
+            database: database.to_owned(),
+            collection: collection.map(str::to_owned),
+        })
+    }
+}
+
+/// Follows until the count is reached, a signal comes, the reader of the output has gone, or the
+/// stream ends.
+///
+/// # Errors
+/// See [`Failure`].
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .map_err(Failure::Output)?;
+    runtime.block_on(async {
+        let mut stop = stop_signal().map_err(Failure::Output)?;
+        let client = Client::new(&arguments.uri)?;
+        for warning in client.warnings() {
+            say(&format!("mongo-watch: warning: {warning}"));
+        }
+        let stream = tokio::select! {
+            () = stopped(&mut stop) => return Ok(()),
+            stream = open(&client, arguments.target.as_ref()) => stream?,
+        };
+        let result = follow(stream, arguments.count, stop).await;
+        client.shutdown().await;
+        result
+    })
+}
+
+/// Opens the stream; says what is known of the deployment when that takes long.
+async fn open(client: &Client, target: Option<&Target>) -> Result<ChangeStream, Failure> {
+    let watch = match target {
+        None => client.watch(),
+        Some(Target {
+            database,
+            collection: None,
+        }) => client.database(database).watch(),
+        Some(Target {
+            database,
+            collection: Some(collection),
+        }) => client.database(database).collection(collection).watch(),
+    };
+    let opening = watch.on_event(tell).into_future();
+    tokio::pin!(opening);
+    tokio::select! {
+        stream = &mut opening => return Ok(stream?),
+        () = tokio::time::sleep(SILENCE) => {}
+    }
+    say(&format!(
+        "mongo-watch: still looking for a server: {}",
+        client.topology()
+    ));
+    Ok(opening.await?)
+}
+
+async fn follow(
+    mut stream: ChangeStream,
+    count: Option<NonZeroU64>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), Failure> {
+    let mut output = Output::new(count);
+    while output.is_open {
+        let event = match stream.next_received() {
+            Some(event) => event,
+            None => {
+                // Nothing more for now: the reader gets what there is.
+                output.flush()?;
+                tokio::select! {
+                    () = stopped(&mut stop) => break,
+                    event = stream.next_raw() => match event {
+                        Some(event) => event,
+                        None => break,
+                    },
+                }
+            }
+        };
+        output.write(&event?)?;
+        if *stop.borrow() {
+            break;
+        }
+    }
+    output.flush()?;
+    stream.close().await;
+    Ok(())
+}
+
+/// Lines on stdout, as many as are asked for, as long as somebody reads them.
+struct Output {
+    out: BufWriter<Stdout>,
+    left: Option<NonZeroU64>,
+    is_open: bool,
+}
+
+impl Output {
+    fn new(left: Option<NonZeroU64>) -> Self {
+        Self {
+            out: BufWriter::with_capacity(64 * 1024, io::stdout()),
+            left,
+            is_open: true,
+        }
+    }
+
+    fn write(&mut self, event: &RawEvent) -> Result<(), Failure> {
+        let line = json::write_document(&mut self.out, event.document());
+        self.check(line)?;
+        let end = self.out.write_all(b"\n");
+        self.check(end)?;
+        if let Some(left) = self.left {
+            self.left = NonZeroU64::new(left.get() - 1);
+            self.is_open &= self.left.is_some();
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        let flushed = self.out.flush();
+        self.check(flushed)
+    }
+
+    /// A reader that has gone is an end, not a failure.
+    fn check(&mut self, result: io::Result<()>) -> Result<(), Failure> {
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                self.is_open = false;
+                Ok(())
+            }
+            other => other.map_err(Failure::Output),
+        }
+    }
+}
+
+/// Turns true at the first SIGINT or SIGTERM. What then takes too long, such as a write that
+/// nobody reads, is cut short.
+fn stop_signal() -> io::Result<watch::Receiver<bool>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let (stop, stopped) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        stop.send_replace(true);
+        tokio::time::sleep(CLOSING).await;
+        std::process::exit(0);
+    });
+    Ok(stopped)
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // The sender lives until the process ends.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// What happens to the stream, for the operator.
+fn tell(event: &StreamEvent) {
+    match event {
+        StreamEvent::Interrupted { cause, delay, .. } if delay.is_zero() => {
+            say(&format!("mongo-watch: interrupted, resuming: {cause}"));
+        }
+        StreamEvent::Interrupted { cause, delay, .. } => {
+            say(&format!(
+                "mongo-watch: interrupted, resuming in {delay:.1?}: {cause}"
+            ));
+        }
+        StreamEvent::Resumed { .. } => say("mongo-watch: resumed"),
+        _ => {}
+    }
+}
+
+/// One message on stderr; if nobody reads it, so be it.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_split_at_its_first_dot() {
+        let target = |database: &str, collection: Option<&str>| Target {
+            database: database.to_owned(),
+            collection: collection.map(str::to_owned),
+        };
+        for (text, expected) in [
+            ("shop", Ok(target("shop", None))),
+            ("shop.orders", Ok(target("shop", Some("orders")))),
+            ("shop.orders.2026", Ok(target("shop", Some("orders.2026")))),
+            ("", Err(())),
+            (".orders", Err(())),
+            ("shop.", Err(())),
+        ] {
+            assert_eq!(text.parse::<Target>().map_err(|_| ()), expected, "{text:?}");
+        }
+    }
+}
