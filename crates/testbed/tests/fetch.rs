@@ -27,6 +27,13 @@ fn specification_tests_are_fetched() {
 }
 
 #[test]
+fn specification_tests_are_kept_for_the_workspace() {
+    let tests = testbed::specs::obtain().unwrap();
+    assert!(tests.join("discovery_and_monitoring").is_dir());
+    assert!(tests.starts_with(Cache::shared().root()));
+}
+
+#[test]
 fn other_content_than_the_pinned_one_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let wrong = Artefact {

@@ -10,6 +10,7 @@ use bson::{RawDocument, RawDocumentBuf};
 use crate::connection::Connection;
 use crate::home::Home;
 use crate::mongod::{Binary, Mongod, MongodOptions, Version};
+use crate::proxy::Proxy;
 
 /// How long a command of the testbed may take.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
@@ -20,7 +21,11 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Member {
     index: usize,
+    /// Where clients and other members find it.
     address: String,
+    /// Where it listens; the same, unless there is a proxy between.
+    server_address: String,
+    proxy: Option<Proxy>,
     binary: Arc<Binary>,
     home: Arc<Home>,
     folder: PathBuf,
@@ -43,13 +48,23 @@ impl Member {
         let process = Mutex::new(Some(mongod));
         Ok(Self {
             index,
+            server_address: address.clone(),
             address,
+            proxy: None,
             binary,
             home,
             folder,
             options,
             process,
         })
+    }
+
+    /// Puts a proxy before it, whose address becomes the member's.
+    pub(super) fn behind_proxy(mut self) -> Result<Self> {
+        let proxy = Proxy::start(&self.server_address)?;
+        self.address = proxy.address();
+        self.proxy = Some(proxy);
+        Ok(self)
     }
 
     /// Its place in the deployment, from 0; in a replica set also its `_id`.
@@ -62,6 +77,12 @@ impl Member {
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// The proxy before it, when it has one.
+    #[must_use]
+    pub fn proxy(&self) -> Option<&Proxy> {
+        self.proxy.as_ref()
     }
 
     /// The version of the server.
@@ -163,16 +184,16 @@ impl Member {
         Ok(())
     }
 
-    /// Opens a connection to it.
+    /// Opens a connection to it, past its proxy if there is one.
     ///
     /// # Errors
     ///
     /// When it does not accept the connection within `timeout`.
     pub fn connect(&self, timeout: Duration) -> Result<Connection> {
-        Connection::open(&self.address, timeout)
+        Connection::open(&self.server_address, timeout)
     }
 
-    /// Runs one command on it, over a connection of its own, and returns the reply.
+    /// Runs one command on it, over a connection of its own past any proxy, and returns the reply.
     ///
     /// # Errors
     ///

@@ -23,6 +23,10 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a server is asked to wait for a change; less than [`ASK_TIMEOUT`].
 const MAX_AWAIT: Duration = Duration::from_millis(500);
 
+/// How long a member waits for the answer to a heartbeat. A new primary waits as long for those it
+/// cannot reach, before it takes writes; the server's default of 10 s is too long for tests.
+const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// One member of a replica set to be.
 #[derive(Debug, Clone)]
 pub struct MemberOptions {
@@ -73,6 +77,9 @@ pub struct ReplicaSetOptions {
     pub election_timeout: Duration,
     /// How often the members ask each other for their state.
     pub heartbeat_interval: Duration,
+    /// Whether a [`Proxy`](crate::proxy::Proxy) stands before each member, which both clients and
+    /// the other members go through ([`Member::proxy`]).
+    pub proxied: bool,
     /// The options of every member; its `port` and `replica_set` are not used.
     pub mongod: MongodOptions,
 }
@@ -87,6 +94,7 @@ impl ReplicaSetOptions {
             version: ServerVersion::Default,
             election_timeout: Duration::from_secs(1),
             heartbeat_interval: Duration::from_millis(200),
+            proxied: false,
             mongod: MongodOptions::default(),
         }
     }
@@ -109,12 +117,13 @@ impl ReplicaSetOptions {
         mongod.port = None;
         mongod.replica_set = Some(self.name.clone());
         let start = |index| {
-            Member::start(
-                index,
-                Arc::clone(&binary),
-                Arc::clone(&home),
-                mongod.clone(),
-            )
+            let (binary, home) = (Arc::clone(&binary), Arc::clone(&home));
+            let member = Member::start(index, binary, home, mongod.clone())?;
+            if self.proxied {
+                member.behind_proxy()
+            } else {
+                Ok(member)
+            }
         };
         let members = thread::scope(|scope| {
             let starting: Vec<_> = (0..self.members.len())
@@ -175,6 +184,7 @@ impl ReplicaSetOptions {
         config.append(
             cstr!("settings"),
             rawdoc! {
+                "heartbeatTimeoutSecs": HEARTBEAT_TIMEOUT.as_secs_f64(),
                 "electionTimeoutMillis": i64::try_from(self.election_timeout.as_millis())?,
                 "heartbeatIntervalMillis": i64::try_from(self.heartbeat_interval.as_millis())?,
             },
@@ -289,7 +299,7 @@ impl ReplicaSet {
         self.find_primary(Some(old.index()))
     }
 
-    /// Waits until every member that runs is primary, secondary or arbiter.
+    /// Waits until every member that runs is primary, secondary or arbiter; a paused one runs.
     ///
     /// # Errors
     ///

@@ -1,5 +1,6 @@
 //! Which mongod to run.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -125,7 +126,7 @@ impl Binary {
     pub fn locate(version: ServerVersion) -> Result<Self> {
         let (artefact, version, needs_openssl_1_1) = match version {
             ServerVersion::Default => {
-                if let Some(given) = Self::given()? {
+                if let Some(given) = Self::given(std::env::var_os("MONGOD"))? {
                     return Ok(given);
                 }
                 (MONGOD_DEFAULT, Version::new(6, 0, 5), false)
@@ -159,9 +160,9 @@ impl Binary {
         })
     }
 
-    /// The mongod that the user gave: by `MONGOD`, which must be right, or on `PATH`.
-    fn given() -> Result<Option<Self>> {
-        if let Some(path) = std::env::var_os("MONGOD").filter(|path| !path.is_empty()) {
+    /// The mongod that the user gave: by name, which must be right then, or on `PATH`.
+    fn given(named: Option<OsString>) -> Result<Option<Self>> {
+        if let Some(path) = named.filter(|path| !path.is_empty()) {
             // Servers run in a folder of their own, so a relative path must not stay one.
             let path = std::path::absolute(path)?;
             let version = read_version(&path)
@@ -222,7 +223,36 @@ fn read_version(path: &Path) -> Result<Version> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    #[test]
+    fn a_named_mongod_must_be_one_that_is_recent_enough() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = |name: &str, version: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, format!("#!/bin/sh\necho 'db version v{version}'\n")).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+            path.into_os_string()
+        };
+        let given = Binary::given(Some(script("new", "7.0.2")))
+            .unwrap()
+            .unwrap();
+        assert_eq!(given.version(), Version::new(7, 0, 2));
+        for (named, complaint) in [
+            (script("old", "3.6.1"), "version 3.6.1; 4.2.0 or later"),
+            (script("other", ""), "not a mongod"),
+            (
+                folder.path().join("none").into_os_string(),
+                "no such program",
+            ),
+        ] {
+            let error = Binary::given(Some(named)).unwrap_err();
+            assert!(format!("{error:#}").contains(complaint), "{error:#}");
+        }
+    }
 
     #[test]
     fn versions_are_read_and_ordered() {
