@@ -1,1 +1,73 @@
-//! tests.
+//! What the integration tests have in common: a replica set that many tests share, databases of
+//! their own on it, and a few writes.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bson::{RawDocumentBuf, rawdoc};
+use mongo_client::change_stream::RawEvent;
+use mongo_client::{Client, Database};
+use testbed::cluster::ReplicaSet;
+
+/// A replica set of one member, started once for all tests of a program and left alone by them;
+/// it ends with the program.
+///
+/// # Panics
+/// When it cannot be started.
+pub fn shared_set() -> &'static ReplicaSet {
+    static SET: OnceLock<ReplicaSet> = OnceLock::new();
+    SET.get_or_init(|| ReplicaSet::start(1).expect("a replica set of one member starts"))
+}
+
+/// A client of [`shared_set`].
+///
+/// # Panics
+/// When the set cannot be started.
+pub async fn shared_client() -> Client {
+    let uri = tokio::task::spawn_blocking(|| shared_set().uri()).await;
+    Client::new(&uri.expect("the set has a URI")).expect("the testbed's URI is valid")
+}
+
+/// A database that no other test of the program uses.
+pub fn own_database(client: &Client) -> Database {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    client.database(format!("test{}", NEXT.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// Inserts documents with these `_id`s and waits until a majority has them.
+///
+/// # Panics
+/// When the server refuses.
+pub async fn insert(database: &Database, collection: &str, ids: impl IntoIterator<Item = i32>) {
+    let documents: bson::RawArrayBuf = ids.into_iter().map(|id| rawdoc! { "_id": id }).collect();
+    let mut command = rawdoc! { "insert": collection };
+    command.append(bson::cstr!("documents"), documents);
+    run(database, command).await;
+}
+
+/// Runs a write at majority write concern.
+///
+/// # Panics
+/// When the server refuses.
+pub async fn run(database: &Database, mut command: RawDocumentBuf) {
+    command.append(bson::cstr!("writeConcern"), rawdoc! { "w": "majority" });
+    let reply = database
+        .run_command(&command)
+        .await
+        .expect("the server takes the write");
+    let errors = reply
+        .document()
+        .as_raw()
+        .get("writeErrors")
+        .expect("a readable reply");
+    assert!(errors.is_none(), "{errors:?}");
+}
+
+/// The `_id` of the document that an event is about.
+///
+/// # Panics
+/// When it is not about a document with an integer as its `_id`.
+pub fn id_of(event: &RawEvent) -> i32 {
+    let key = event.document_key().expect("an event about a document");
+    key.get_i32("_id").expect("an integer as _id")
+}

@@ -113,6 +113,7 @@ impl Task {
     }
 
     fn carry_out(&mut self, progress: &mut Progress) {
+        let mut has_opened = false;
         while let Some(action) = self.machine.poll_action() {
             match action {
                 Action::Aggregate { database, command } => {
@@ -135,7 +136,10 @@ impl Task {
                     progress.bound = None;
                 }
                 Action::Deliver(batch) => self.shared.deliver(batch),
-                Action::Publish(event) => self.publish(&event),
+                Action::Publish(event) => {
+                    has_opened |= matches!(event, StreamEvent::Opened);
+                    self.publish(&event);
+                }
                 Action::Finish(result) => {
                     progress.finished = true;
                     self.finish(result);
@@ -143,13 +147,20 @@ impl Task {
                 other => tracing::debug!(?other, "an order that this client does not carry out"),
             }
         }
+        if has_opened {
+            self.announce(Ok(()));
+        }
     }
 
-    fn publish(&mut self, event: &StreamEvent) {
-        if let (StreamEvent::Opened, Some(opened)) = (event, self.opened.take()) {
+    /// Answers the opening, once, after what came with it was delivered: the token is there.
+    fn announce(&mut self, result: Result<()>) {
+        if let Some(opened) = self.opened.take() {
             // Nobody listens when the opening future was dropped.
-            let _ = opened.send(Ok(()));
+            let _ = opened.send(result);
         }
+    }
+
+    fn publish(&self, event: &StreamEvent) {
         tracing::debug!(?event, "change stream");
         if let Some(listener) = &self.listener {
             listener(event);
@@ -158,12 +169,12 @@ impl Task {
 
     fn finish(&mut self, result: Result<(), mongo_change_stream::StreamError>) {
         let result = result.map_err(Error::from);
-        match (self.opened.take(), result) {
-            (Some(opened), Err(error)) => {
-                let _ = opened.send(Err(error));
+        match result {
+            Err(error) if self.opened.is_some() => {
+                self.announce(Err(error));
                 self.shared.finish(Ok(()));
             }
-            (_, result) => self.shared.finish(result),
+            result => self.shared.finish(result),
         }
     }
 }
