@@ -12,6 +12,8 @@ mod rng;
 mod rtt;
 mod selection;
 mod server;
+#[cfg(test)]
+mod test_time;
 mod topology;
 mod topology_version;
 mod transitions;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 pub(crate) use rtt_schedule::RttSchedule;
 
 use crate::check::{Check, CheckId, RttCheck};
-use crate::config::TopologyConfig;
+use crate::config::{ConnectionMode, TopologyConfig};
 use crate::hello::{HelloCommand, HelloReply};
 use crate::rtt::Samples;
 use crate::topology_version::TopologyVersion;
@@ -22,9 +22,13 @@ use crate::topology_version::TopologyVersion;
 ///      |  reply that cannot stream, second failure,             |  | reply that streams,
 ///      |  refusal, cancellation                                 |  | first network failure
 ///      +--------------------------------------------------------+  +---> Checking (at once)
+///
+///   Off: for ever
 /// ```
 #[derive(Clone, Debug)]
 enum State {
+    /// The server is a load balancer: there is no telling which service would answer a check.
+    Off,
     /// Asleep between two checks.
     Waiting {
         /// The least time between checks is over.
@@ -64,13 +68,17 @@ pub(crate) struct Monitor {
 }
 
 impl Monitor {
-    /// A monitor whose first check is due.
-    pub(crate) fn new(now: Instant) -> Self {
-        Self {
-            state: State::Waiting {
+    /// A monitor whose first check is due, unless the mode is one without checks.
+    pub(crate) fn new(mode: ConnectionMode, now: Instant) -> Self {
+        let state = match mode {
+            ConnectionMode::LoadBalanced => State::Off,
+            ConnectionMode::Discover | ConnectionMode::Direct => State::Waiting {
                 earliest: now,
                 due: now,
             },
+        };
+        Self {
+            state,
             connection: None,
             samples: Samples::default(),
             rtt: RttSchedule::default(),
@@ -81,7 +89,7 @@ impl Monitor {
     pub(crate) const fn running(&self) -> Option<Running> {
         match self.state {
             State::Checking(running) => Some(running),
-            State::Waiting { .. } => None,
+            State::Off | State::Waiting { .. } => None,
         }
     }
 
@@ -104,7 +112,7 @@ impl Monitor {
     pub(crate) fn next_timeout(&self) -> Option<Instant> {
         let check = match self.state {
             State::Waiting { due, .. } => Some(due),
-            State::Checking(_) => None,
+            State::Off | State::Checking(_) => None,
         };
         [check, self.rtt.due()].into_iter().flatten().min()
     }
@@ -247,6 +255,3 @@ impl Monitor {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -281,7 +281,7 @@ impl Topology {
                     self.publish(SdamEvent::ServerDescriptionChanged { previous, current });
                 }
                 Change::Added(id) => {
-                    let monitor = Monitor::new(now);
+                    let monitor = Monitor::new(self.config.mode, now);
                     let server = Server {
                         id: id.clone(),
                         pool: Pool::default(),

@@ -116,9 +116,7 @@ impl Topology {
     }
 
     pub(super) fn request_check(&mut self, address: &ServerAddress, now: Instant) {
-        if self.is_monitored()
-            && let Some(server) = self.servers.get_mut(address)
-        {
+        if let Some(server) = self.servers.get_mut(address) {
             server.monitor.request_check(now);
             self.begin_due(address, now);
         }
@@ -147,7 +145,7 @@ impl Topology {
         let Some(server) = self.servers.get(address) else {
             return;
         };
-        if self.is_monitored() && server.monitor.is_check_due(now) {
+        if server.monitor.is_check_due(now) {
             self.begin_check(address, now);
         }
         self.begin_rtt(address, now);
@@ -233,11 +231,6 @@ impl Topology {
         if let Some(event) = event {
             self.publish(event);
         }
-    }
-
-    /// Load balancers are not checked: there is no telling which service would answer.
-    fn is_monitored(&self) -> bool {
-        self.config.mode != crate::config::ConnectionMode::LoadBalanced
     }
 }
 
