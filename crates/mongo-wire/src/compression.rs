@@ -202,9 +202,21 @@ impl Frame {
     /// When the frame is compressed already, the compressor is not built in or the result is
     /// longer than the limit.
     pub fn compress(&self, compressor: Compressor, limits: &Limits) -> Result<Self, EncodeError> {
-        let mut body = BytesMut::new();
-        put_payload(&self.header, &self.body, compressor, &mut body)?;
-        let message_length = frame::encoded_length(Header::LEN + body.len(), limits)?;
+        if self.header.op_code == OpCode::OP_COMPRESSED {
+            return Err(EncodeError::Misuse(Breach::NestedCompression));
+        }
+        frame::encoded_length(self.len(), limits)?;
+        let payload = deflate::deflate(compressor, &self.body)?;
+        let body_len = PREFIX_LEN + payload.len();
+        let message_length = frame::encoded_length(Header::LEN + body_len, limits)?;
+        let mut body = BytesMut::with_capacity(body_len);
+        put_body(
+            self.header.op_code,
+            self.body.len(),
+            compressor,
+            &payload,
+            &mut body,
+        );
         let op_code = OpCode::OP_COMPRESSED;
         let header = Header {
             message_length,
@@ -216,6 +228,48 @@ impl Frame {
             body: body.freeze(),
         })
     }
+}
+
+/// Appends a plain message, as it stands on the wire, in compressed form.
+///
+/// One that grows beyond the limit when compressed stays plain, as any peer accepts that.
+pub(crate) fn put_compressed(
+    plain: &[u8],
+    compressor: Compressor,
+    dst: &mut BytesMut,
+    limits: &Limits,
+) -> Result<(), EncodeError> {
+    let (head, body) = plain.split_first_chunk().expect("a message has a header");
+    let header = Header::parse(head, limits).expect("the message was just written");
+    let payload = deflate::deflate(compressor, body)?;
+    let len = Header::LEN + PREFIX_LEN + payload.len();
+    let Ok(message_length) = frame::encoded_length(len, limits) else {
+        dst.put_slice(plain);
+        return Ok(());
+    };
+    dst.reserve(len);
+    Header {
+        message_length,
+        op_code: OpCode::OP_COMPRESSED,
+        ..header
+    }
+    .put(dst);
+    put_body(header.op_code, body.len(), compressor, &payload, dst);
+    Ok(())
+}
+
+/// Appends what follows the header of an `OP_COMPRESSED`.
+fn put_body(
+    op_code: OpCode,
+    size: usize,
+    compressor: Compressor,
+    payload: &[u8],
+    dst: &mut BytesMut,
+) {
+    dst.put_i32_le(op_code.0);
+    dst.put_u32_le(u32::try_from(size).expect("a message's length fits 31 bits"));
+    dst.put_u8(compressor.id());
+    dst.put_slice(payload);
 }
 
 struct Prefix {
@@ -261,51 +315,6 @@ fn prefix<'a>(body: &'a [u8], limits: &Limits) -> Parsed<'a, Prefix> {
             },
         )),
         None => parse::fail(id_at, Breach::UnknownCompressor { found: id }),
-    }
-}
-
-/// Appends what follows the header of an `OP_COMPRESSED`.
-fn put_payload(
-    header: &Header,
-    plain: &[u8],
-    compressor: Compressor,
-    dst: &mut BytesMut,
-) -> Result<(), EncodeError> {
-    if header.op_code == OpCode::OP_COMPRESSED {
-        return Err(EncodeError::Misuse(Breach::NestedCompression));
-    }
-    let size = u32::try_from(plain.len()).map_err(|_| EncodeError::LimitExceeded {
-        limit: Limit::MessageLength,
-        maximum: usize::try_from(i32::MAX).unwrap_or(usize::MAX),
-        found: plain.len(),
-    })?;
-    let payload = deflate::deflate(compressor, plain)?;
-    dst.reserve(PREFIX_LEN + payload.len());
-    dst.put_i32_le(header.op_code.0);
-    dst.put_u32_le(size);
-    dst.put_u8(compressor.id());
-    dst.put_slice(&payload);
-    Ok(())
-}
-
-/// Turns the plain message at the end of `dst`, from `start` on, into a compressed one.
-///
-/// A message that grows beyond the limit when compressed stays plain, as any peer accepts that.
-pub(crate) fn compress_in_place(
-    dst: &mut BytesMut,
-    start: usize,
-    compressor: Compressor,
-    limits: &Limits,
-) -> Result<(), EncodeError> {
-    let plain = Frame::decode(&mut dst.split_off(start), limits);
-    let plain = plain
-        .ok()
-        .flatten()
-        .expect("a whole message was just encoded");
-    match plain.compress(compressor, limits) {
-        Ok(compressed) => compressed.encode(dst, limits),
-        Err(EncodeError::LimitExceeded { .. }) => plain.encode(dst, limits),
-        Err(error) => Err(error),
     }
 }
 

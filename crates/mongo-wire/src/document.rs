@@ -60,6 +60,7 @@ impl Document {
     }
 
     /// `part` must be a checked document within `whole`.
+    #[inline]
     pub(crate) fn within(whole: &Bytes, part: &[u8]) -> Self {
         Self(whole.slice_ref(part))
     }
@@ -243,6 +244,16 @@ impl DocumentList {
     /// Whether there is no document.
     pub const fn is_empty(&self) -> bool {
         self.bytes.is_empty()
+    }
+
+    /// Bytes of the longest document, as far as they are well formed.
+    pub(crate) fn longest(&self) -> usize {
+        let (mut rest, mut longest) = (&self.bytes[..], 0);
+        while let Ok((after, document)) = parse::document(rest, usize::MAX) {
+            longest = longest.max(document.len());
+            rest = after;
+        }
+        longest
     }
 
     /// The documents, each a slice of the same buffer. After an error the iteration ends.

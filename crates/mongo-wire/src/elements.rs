@@ -51,7 +51,7 @@ impl<'a> Elements<'a> {
         let kind = self.document[self.position];
         let body = &self.document[..self.document.len() - 1];
         let start = self.position + 1;
-        let Some(key_len) = body[start..].iter().position(|byte| *byte == 0) else {
+        let Some(key_len) = zero_at(&body[start..]) else {
             let left = body.len() - start;
             let defect = Defect::Unterminated {
                 expected: Field::ElementKey,
@@ -106,6 +106,22 @@ pub(crate) fn find<'a>(document: &'a [u8], key: &str) -> Result<Option<Element<'
         }
     }
     Ok(None)
+}
+
+/// Where the first zero byte stands, which ends a key. Keys are mostly shorter than a word and
+/// array keys nearly always, so eight bytes are looked at together.
+#[inline]
+pub(crate) fn zero_at(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 0xff;
+    if let Some(word) = bytes.first_chunk() {
+        let word = u64::from_le_bytes(*word);
+        // The lowest bit that stays marks the first zero byte.
+        let zeros = word.wrapping_sub(ONES) & !word & (ONES << 7);
+        if zeros != 0 {
+            return Some(zeros.trailing_zeros() as usize / 8);
+        }
+    }
+    bytes.iter().position(|byte| *byte == 0)
 }
 
 /// Bytes of a value of this type at the start of `rest`, known to fit.
@@ -174,7 +190,7 @@ fn embedded(rest: &[u8]) -> Result<usize, Defect> {
 }
 
 fn cstring_len(rest: &[u8]) -> Result<usize, Defect> {
-    let end = rest.iter().position(|byte| *byte == 0);
+    let end = zero_at(rest);
     let expected = Field::ElementValue;
     end.map(|end| end + 1).ok_or(Defect::Unterminated {
         expected,

@@ -216,7 +216,10 @@ pub enum Breach {
     #[error("expected one body section, found a second")]
     SecondBody,
     /// Two document sequences have one identifier.
-    #[error("expected distinct sequence identifiers, found {identifier:?} twice")]
+    #[error(
+        "expected distinct sequence identifiers, found {:?} twice",
+        start(identifier)
+    )]
     DuplicateIdentifier {
         /// The identifier.
         identifier: ByteStr,
@@ -238,6 +241,15 @@ pub enum Breach {
         /// The id.
         found: u8,
     },
+}
+
+/// As much of a peer's text as a message to people needs.
+fn start(text: &str) -> &str {
+    let end = text
+        .char_indices()
+        .nth(40)
+        .map_or(text.len(), |(end, _)| end);
+    &text[..end]
 }
 
 /// Bounds of [`Limits`](crate::Limits).

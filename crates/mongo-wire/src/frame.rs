@@ -48,6 +48,7 @@ impl Frame {
     ///
     /// # Errors
     /// When the length is below 16 or above the limit; `src` keeps the bytes then.
+    #[inline]
     pub fn decode(src: &mut BytesMut, limits: &Limits) -> Result<Option<Self>, DecodeError> {
         if bytes_wanted(src, limits)? > 0 {
             return Ok(None);
@@ -102,6 +103,7 @@ impl fmt::Debug for Frame {
 ///
 /// # Errors
 /// When the length in the first four bytes is below 16 or above the limit.
+#[inline]
 pub fn bytes_wanted(src: &[u8], limits: &Limits) -> Result<usize, DecodeError> {
     let Some(prefix) = src.first_chunk() else {
         return Ok(Header::LEN - src.len());
@@ -111,6 +113,7 @@ pub fn bytes_wanted(src: &[u8], limits: &Limits) -> Result<usize, DecodeError> {
     Ok(length.saturating_sub(src.len()))
 }
 
+#[inline]
 fn wire_len(header: &Header) -> usize {
     usize::try_from(header.message_length).unwrap_or(usize::MAX)
 }

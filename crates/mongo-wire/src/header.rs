@@ -73,6 +73,7 @@ impl Header {
     ///
     /// # Errors
     /// A length below 16 is malformed, one above [`Limits::max_message_len`] exceeds the limit.
+    #[inline]
     pub fn parse(bytes: &[u8; Self::LEN], limits: &Limits) -> Result<Self, DecodeError> {
         let message_length = message_length(bytes[..4].try_into().expect("four bytes"), limits)?;
         let (_, (request_id, response_to, op_code)) = (le_i32::<_, ()>, le_i32, le_i32)
@@ -87,6 +88,7 @@ impl Header {
     }
 
     /// The header as it stands on the wire.
+    #[inline]
     pub fn to_bytes(&self) -> [u8; Self::LEN] {
         let mut bytes = [0; Self::LEN];
         bytes[0..4].copy_from_slice(&self.message_length.to_le_bytes());
@@ -103,6 +105,7 @@ impl Header {
 }
 
 /// Checks the first four bytes of a message.
+#[inline]
 pub(crate) fn message_length(bytes: [u8; 4], limits: &Limits) -> Result<u32, DecodeError> {
     let found = i32::from_le_bytes(bytes);
     let length = match u32::try_from(found) {

@@ -11,9 +11,10 @@ pub struct Limits {
     /// Bytes of a whole message, header included; also of a message rebuilt from `OP_COMPRESSED`.
     pub max_message_len: usize,
     /// Bytes of one BSON document. The default leaves 16 KiB above 16 MiB, as servers do for
-    /// what they add to a user's document.
+    /// what they add to a user's document. The documents of a sequence are held against it when
+    /// they are written, but not when they are read: the message's length bounds them.
     pub max_document_len: usize,
-    /// Sections of one `OP_MSG`. Servers accept three.
+    /// Sections of one `OP_MSG`; the commands that use sequences need at most three.
     pub max_sections: usize,
     /// The largest `uncompressedSize` of an `OP_COMPRESSED`, which excludes the header.
     pub max_inflated_len: usize,
@@ -31,6 +32,7 @@ impl Default for Limits {
 }
 
 impl Limits {
+    #[inline]
     pub(crate) const fn maximum(&self, limit: Limit) -> usize {
         match limit {
             Limit::MessageLength => self.max_message_len,
@@ -40,6 +42,7 @@ impl Limits {
         }
     }
 
+    #[inline]
     pub(crate) fn check(
         &self,
         limit: Limit,

@@ -32,8 +32,13 @@ impl Message {
     ///
     /// # Errors
     /// When the content is malformed, breaks the protocol or exceeds a limit.
+    #[inline]
     pub fn from_frame(frame: Frame, limits: &Limits) -> Result<Self, DecodeError> {
-        let frame = frame.decompress(limits)?;
+        let frame = if frame.header.op_code == OpCode::OP_COMPRESSED {
+            frame.decompress(limits)?
+        } else {
+            frame
+        };
         match frame.header.op_code {
             OpCode::OP_MSG => OpMsg::from_frame(&frame, limits).map(Self::Msg),
             OpCode::OP_QUERY => OpQuery::from_frame(&frame, limits).map(Self::Query),
@@ -68,21 +73,21 @@ impl Message {
         compressor: Compressor,
         limits: &Limits,
     ) -> Result<(), EncodeError> {
-        if !compressor.is_built_in() {
-            return Err(EncodeError::NotBuiltIn(compressor));
-        }
-        let start = dst.len();
-        self.encode(dst, limits)?;
-        let compress = match self {
-            Self::Msg(message) => message.command_name().is_none_or(may_compress),
+        let may_compress = match self {
+            Self::Msg(message) => return message.encode_compressed(dst, compressor, limits),
             Self::Query(message) => message.query.first_key().is_none_or(may_compress),
             Self::Reply(_) => true,
             Self::Opaque(_) => false,
         };
-        if compress {
-            compression::compress_in_place(dst, start, compressor, limits)?;
+        if !compressor.is_built_in() {
+            return Err(EncodeError::NotBuiltIn(compressor));
         }
-        Ok(())
+        if !may_compress {
+            return self.encode(dst, limits);
+        }
+        let mut plain = BytesMut::new();
+        self.encode(&mut plain, limits)?;
+        compression::put_compressed(&plain, compressor, dst, limits)
     }
 
     /// The opcode, of the content if the message came compressed.

@@ -184,11 +184,14 @@ impl OpMsg {
     /// # Panics
     /// When the caller took the body out of `sections`; a decoded message always has one.
     pub fn body(&self) -> &Document {
-        let body = self.sections.iter().find_map(|section| match section {
+        self.find_body().expect("a message has a body section")
+    }
+
+    fn find_body(&self) -> Option<&Document> {
+        self.sections.iter().find_map(|section| match section {
             Section::Body(body) => Some(body),
             Section::DocumentSequence(_) => None,
-        });
-        body.expect("a message has a body section")
+        })
     }
 
     /// The document sequences, in the order of the wire.
@@ -201,7 +204,7 @@ impl OpMsg {
 
     /// A request's command: the first key of its body. In a reply this is just some key.
     pub fn command_name(&self) -> Option<&str> {
-        self.body().first_key()
+        self.find_body()?.first_key()
     }
 
     /// Whether another message follows this one unasked, or, in a request, no reply is wanted.
@@ -218,6 +221,7 @@ impl OpMsg {
     ///
     /// # Errors
     /// When one of these checks fails.
+    #[inline]
     pub fn from_frame(frame: &Frame, limits: &Limits) -> Result<Self, DecodeError> {
         let locate = |error| parse::locate(error, &frame.body, Header::LEN);
         let (input, flags) = flags(&frame.body).map_err(locate)?;
@@ -282,12 +286,12 @@ impl OpMsg {
         if !compressor.is_built_in() {
             return Err(EncodeError::NotBuiltIn(compressor));
         }
-        let start = dst.len();
-        self.encode(dst, limits)?;
-        if self.command_name().is_none_or(may_compress) {
-            compression::compress_in_place(dst, start, compressor, limits)?;
+        if !self.command_name().is_none_or(may_compress) {
+            return self.encode(dst, limits);
         }
-        Ok(())
+        let mut plain = BytesMut::new();
+        self.encode(&mut plain, limits)?;
+        compression::put_compressed(&plain, compressor, dst, limits)
     }
 
     /// Bytes this message takes on the wire, uncompressed.
@@ -332,6 +336,7 @@ impl OpMsg {
                 }
                 Section::DocumentSequence(sequence) => {
                     check_identifier(&self.sections[..index], sequence)?;
+                    within(Limit::DocumentLength, sequence.documents.longest())?;
                 }
             }
         }
@@ -387,6 +392,7 @@ fn put_section(section: &Section, dst: &mut BytesMut) {
     }
 }
 
+#[inline]
 fn flags(input: &[u8]) -> Parsed<'_, Flags> {
     let (rest, bits) = parse::uint32(Field::Flags, input)?;
     let flags = Flags::from_bits(bits);
@@ -410,6 +416,7 @@ fn checked_content<'a>(frame: &Frame, input: &'a [u8]) -> Parsed<'a, &'a [u8]> {
 }
 
 /// All sections; `input` lies within `body`.
+#[inline]
 fn sections(body: &Bytes, mut input: &[u8], limits: &Limits) -> Result<Vec<Section>, DecodeError> {
     // Most messages are one body: growing ahead of the first push would waste the room.
     let mut sections = Vec::with_capacity(1);
@@ -443,6 +450,7 @@ fn sections(body: &Bytes, mut input: &[u8], limits: &Limits) -> Result<Vec<Secti
     })
 }
 
+#[inline]
 fn section<'a>(body: &Bytes, input: &'a [u8], limits: &Limits) -> Parsed<'a, Section> {
     let (rest, kind) = parse::byte(Field::SectionKind, input)?;
     match kind {

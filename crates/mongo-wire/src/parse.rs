@@ -83,6 +83,7 @@ impl<'a> ParseError<&'a [u8]> for At<'a> {
 }
 
 /// Fails at the given input.
+#[inline]
 pub(crate) fn fail<T>(input: &[u8], problem: impl Into<Problem>) -> Parsed<'_, T> {
     Err(nom::Err::Failure(At {
         input,
@@ -91,6 +92,7 @@ pub(crate) fn fail<T>(input: &[u8], problem: impl Into<Problem>) -> Parsed<'_, T
 }
 
 /// The error with its offset; `base` stands at `offset` in the message.
+#[inline]
 pub(crate) fn locate(error: nom::Err<At<'_>>, base: &[u8], offset: usize) -> DecodeError {
     let (nom::Err::Error(At { input, problem }) | nom::Err::Failure(At { input, problem })) = error
     else {
@@ -102,6 +104,7 @@ pub(crate) fn locate(error: nom::Err<At<'_>>, base: &[u8], offset: usize) -> Dec
 }
 
 /// A fixed-size number; running out of input names the field.
+#[inline]
 fn number<'a, T>(
     parser: impl Fn(&'a [u8]) -> Parsed<'a, T>,
     expected: Field,
@@ -118,23 +121,28 @@ fn number<'a, T>(
     })
 }
 
+#[inline]
 pub(crate) fn byte(expected: Field, input: &[u8]) -> Parsed<'_, u8> {
     number(le_u8, expected, input)
 }
 
+#[inline]
 pub(crate) fn int32(expected: Field, input: &[u8]) -> Parsed<'_, i32> {
     number(le_i32, expected, input)
 }
 
+#[inline]
 pub(crate) fn uint32(expected: Field, input: &[u8]) -> Parsed<'_, u32> {
     number(le_u32, expected, input)
 }
 
+#[inline]
 pub(crate) fn int64(expected: Field, input: &[u8]) -> Parsed<'_, i64> {
     number(le_i64, expected, input)
 }
 
 /// Text up to a zero byte, which is consumed and not part of it.
+#[inline]
 pub(crate) fn cstring(expected: Field, input: &[u8]) -> Parsed<'_, &str> {
     let (rest, text) = take_till(|byte| byte == 0)(input)?;
     let Some((_, rest)) = rest.split_first() else {
@@ -162,6 +170,7 @@ pub(crate) fn cstring(expected: Field, input: &[u8]) -> Parsed<'_, &str> {
 }
 
 /// One document: length prefix against the bytes left and the limit, closing zero.
+#[inline]
 pub(crate) fn document(input: &[u8], max_len: usize) -> Parsed<'_, &[u8]> {
     let (_, found) = int32(Field::DocumentLength, input)?;
     let len = match usize::try_from(found) {
@@ -195,6 +204,7 @@ pub(crate) fn document(input: &[u8], max_len: usize) -> Parsed<'_, &[u8]> {
 }
 
 /// The bytes that a sequence's size field counts, without the field itself.
+#[inline]
 pub(crate) fn sequence_content(input: &[u8]) -> Parsed<'_, &[u8]> {
     let (content, found) = int32(Field::SequenceLength, input)?;
     match usize::try_from(found) {
@@ -210,6 +220,7 @@ pub(crate) fn sequence_content(input: &[u8]) -> Parsed<'_, &[u8]> {
 }
 
 /// The input must be used up.
+#[inline]
 pub(crate) fn end(input: &[u8]) -> Parsed<'_, ()> {
     if input.is_empty() {
         return Ok((input, ()));

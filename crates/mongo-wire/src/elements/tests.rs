@@ -138,3 +138,20 @@ fn fault_behind_the_wanted_key_is_not_looked_at() {
     assert!(find(&bytes, "k").unwrap().is_some());
     assert!(find(&bytes, "missing").is_err());
 }
+
+#[test]
+fn first_zero_is_found_wherever_it_stands() {
+    for len in 0..20 {
+        for place in 0..len {
+            // 0x80 and 0x01 are what a trick with whole words gets wrong if it gets any wrong.
+            for other in [0x01, 0x80, 0xff] {
+                let mut bytes = vec![other; len];
+                bytes[place] = 0;
+                assert_eq!(zero_at(&bytes), Some(place));
+                bytes[len - 1] = 0;
+                assert_eq!(zero_at(&bytes), Some(place));
+            }
+        }
+        assert_eq!(zero_at(&vec![0x80; len]), None);
+    }
+}

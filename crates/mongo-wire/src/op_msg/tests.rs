@@ -376,6 +376,15 @@ fn messages_a_peer_would_refuse_are_not_written() {
             exceeded(Limit::DocumentLength, 14, 15),
         ),
         (
+            "document of a sequence too long",
+            message().with_sequence(sequence("a", &[EMPTY, &secret_text()])),
+            Limits {
+                max_document_len: 19,
+                ..defaults()
+            },
+            exceeded(Limit::DocumentLength, 19, 20),
+        ),
+        (
             "too many sections",
             message().with_sequence(sequence("a", &[])),
             Limits {
@@ -387,14 +396,25 @@ fn messages_a_peer_would_refuse_are_not_written() {
     ];
     for (name, message, limits, error) in table {
         let mut dst = BytesMut::from(&b"before"[..]);
-        assert_eq!(message.encode(&mut dst, &limits), Err(error), "{name}");
+        assert_eq!(
+            message.encode(&mut dst, &limits),
+            Err(error.clone()),
+            "{name}"
+        );
         assert_eq!(&dst[..], b"before", "{name}");
+        let result = message.encode_compressed(&mut dst, Compressor::Noop, &limits);
+        assert_eq!((result, &dst[..]), (Err(error), &b"before"[..]), "{name}");
     }
+}
+
+/// `{k: "secret!"}`, 20 bytes.
+fn secret_text() -> String {
+    "14000000 02 6b00 08000000 73656372657421 00 00".to_owned()
 }
 
 #[test]
 fn debug_shows_lengths_and_no_payload() {
-    let secret = document("14000000 02 6b00 08000000 73656372657421 00 00");
+    let secret = document(&secret_text());
     let message = OpMsg::new(1, secret).with_flags(Flags::MORE_TO_COME);
     let shown = format!("{message:?}");
     assert!(

@@ -96,6 +96,7 @@ pub struct BatchIter<'a> {
 impl<'a> Iterator for BatchIter<'a> {
     type Item = Result<&'a bson::RawDocument, ReplyError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let found = self.walk.next(self.array)?;
         Some(
@@ -130,6 +131,7 @@ impl BatchDocuments {
 impl Iterator for BatchDocuments {
     type Item = Result<Document, ReplyError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let found = self.walk.next(&self.array)?;
         Some(
@@ -161,6 +163,7 @@ impl Default for Walk {
 }
 
 impl Walk {
+    #[inline]
     fn next<'a>(&mut self, array: &'a [u8]) -> Option<Result<&'a [u8], Fault>> {
         let end = array.len() - 1;
         if self.position >= end {
@@ -176,6 +179,7 @@ impl Walk {
 }
 
 /// The document whose array element starts at `position`, and where the next element starts.
+#[inline]
 fn document_at(array: &[u8], position: usize) -> Result<(&[u8], usize), Fault> {
     let fault = |offset, defect| Err(Fault { offset, defect });
     let body = &array[..array.len() - 1];
@@ -184,7 +188,7 @@ fn document_at(array: &[u8], position: usize) -> Result<(&[u8], usize), Fault> {
         found => return fault(position, Defect::BatchElement { found }),
     }
     let key = position + 1;
-    let Some(key_len) = body[key..].iter().position(|byte| *byte == 0) else {
+    let Some(key_len) = elements::zero_at(&body[key..]) else {
         let left = body.len() - key;
         return fault(
             key,
