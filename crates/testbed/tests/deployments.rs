@@ -93,8 +93,10 @@ fn a_taken_port_is_an_error_only_when_it_was_asked_for() {
 
 #[test]
 fn a_server_listens_where_it_is_told_to() {
+    // Some containers have no IPv6 at all.
+    let ipv6 = std::net::TcpListener::bind(("::1", 0)).is_ok();
     let options = MongodOptions {
-        ipv6: true,
+        ipv6,
         unix_socket: true,
         oplog_size: Some(16),
         parameters: vec![("ttlMonitorSleepSecs".to_owned(), "7".to_owned())],
@@ -111,7 +113,7 @@ fn a_server_listens_where_it_is_told_to() {
         .1
         .parse::<u16>()
         .unwrap();
-    std::net::TcpStream::connect(("::1", port)).unwrap();
+    assert_eq!(std::net::TcpStream::connect(("::1", port)).is_ok(), ipv6);
     let ask = rawdoc! { "getParameter": 1, "ttlMonitorSleepSecs": 1 };
     let reply = server.run_command("admin", &ask).unwrap();
     assert_eq!(reply.get_i32("ttlMonitorSleepSecs").unwrap(), 7);
