@@ -129,3 +129,8 @@ pub use reply::{Batch, BatchDocuments, CommandReply, CursorReply, ReplyError, Se
 
 #[cfg(test)]
 mod testing;
+
+/// Compiles the README's example.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
