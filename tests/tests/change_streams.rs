@@ -263,7 +263,8 @@ async fn closing_kills_the_cursor_also_while_a_get_more_waits() {
     let mut stream = collection.watch().comment("to be closed").await.unwrap();
     assert_eq!(cursors(&client, "to be closed").await, 1);
     within(stream.close()).await;
-    assert_eq!(cursors(&client, "to be closed").await, 0);
+    // The server may take a moment to let go of a `getMore` whose cursor was killed.
+    within(async { while cursors(&client, "to be closed").await > 0 {} }).await;
     assert!(!stream.is_alive());
     assert!(within(stream.next_raw()).await.is_none());
     within(stream.close()).await;

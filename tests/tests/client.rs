@@ -1,0 +1,190 @@
+//! Commands, pools and errors of the client against a real replica set.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bson::{cstr, rawdoc};
+use integration_tests::{own_database, shared_client, shared_set};
+use mongo_client::{Client, Error, Misuse};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+async fn within<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, work)
+        .await
+        .expect("this hangs")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_goes_out_as_it_is_and_its_reply_comes_back_as_it_is() {
+    let client = shared_client().await;
+    let database = own_database(&client);
+    let mut command = rawdoc! { "insert": "things" };
+    command.append(
+        cstr!("documents"),
+        [rawdoc! { "_id": 1 }]
+            .into_iter()
+            .collect::<bson::RawArrayBuf>(),
+    );
+    let reply = within(database.run_command(&command)).await.unwrap();
+    assert_eq!(reply.document().as_raw().get_i32("n").unwrap(), 1);
+
+    let reply = within(database.run_command(&rawdoc! { "find": "things" }))
+        .await
+        .unwrap();
+    let cursor = reply.cursor().unwrap();
+    assert_eq!(&*cursor.namespace, format!("{}.things", database.name()));
+    assert_eq!(cursor.batch.iter().count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_command_names_server_code_and_reason() {
+    let client = shared_client().await;
+    let error = within(client.run_admin_command(&rawdoc! { "nonsense": 1 }))
+        .await
+        .unwrap_err();
+    assert_eq!(error.code(), Some(59));
+    let message = error.to_string();
+    let address = shared_set().addresses().remove(0);
+    assert!(
+        message.starts_with(&address) && message.contains("CommandNotFound"),
+        "{message}"
+    );
+    // The connection is as good as before.
+    within(client.run_admin_command(&rawdoc! { "ping": 1 }))
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_survives_200_tasks_that_are_cancelled_at_random() {
+    let set = shared_client().await;
+    drop(set);
+    let client = Client::new(&format!("{}&maxPoolSize=10", shared_set().uri())).unwrap();
+    let (done, dropped) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let tasks: Vec<_> = (0..200)
+        .map(|seed| {
+            let client = client.clone();
+            let (done, dropped) = (Arc::clone(&done), Arc::clone(&dropped));
+            tokio::spawn(async move {
+                let mut random = fastrand::Rng::with_seed(seed);
+                for round in 0..10 {
+                    let token = i32::try_from(seed * 100 + round).unwrap();
+                    let command = rawdoc! { "echo": token, "comment": token };
+                    let limit = Duration::from_millis(random.u64(0..150));
+                    let run = client.run_admin_command(&command);
+                    match tokio::time::timeout(limit, run).await {
+                        Ok(reply) => {
+                            // Nobody gets somebody else's answer.
+                            let reply = reply.unwrap();
+                            let echo = reply.document().as_raw().get_document("echo").unwrap();
+                            assert_eq!(echo.get_i32("echo").unwrap(), token);
+                            done.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Err(_) => {
+                            dropped.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        within(task).await.unwrap();
+    }
+    let (done, dropped) = (
+        done.load(Ordering::Relaxed),
+        dropped.load(Ordering::Relaxed),
+    );
+    println!("{done} answered, {dropped} cancelled");
+    assert!(
+        done > 100 && dropped > 100,
+        "{done} answered, {dropped} cancelled"
+    );
+    // All ten connections can still be had, at once.
+    let all = (0..10).map(|_| {
+        let client = client.clone();
+        tokio::spawn(async move {
+            client
+                .run_admin_command(&rawdoc! { "ping": 1 })
+                .await
+                .map(drop)
+        })
+    });
+    for ping in all.collect::<Vec<_>>() {
+        within(ping).await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seed_that_is_nobody_and_a_name_that_is_none_each_say_so() {
+    for (uri, address, cause) in [
+        (
+            "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=700",
+            "127.0.0.1:1",
+            "refused",
+        ),
+        (
+            "mongodb://no-such-host.invalid/?serverSelectionTimeoutMS=700",
+            "no-such-host.invalid:27017",
+            "looking up the host name",
+        ),
+    ] {
+        let client = Client::new(uri).unwrap();
+        let started = Instant::now();
+        let error = within(client.run_admin_command(&rawdoc! { "ping": 1 }))
+            .await
+            .unwrap_err();
+        let message = error.to_string();
+        assert!(
+            message.contains(address) && message.contains(cause),
+            "{message}"
+        );
+        assert!(
+            started.elapsed() < Duration::from_secs(3),
+            "{:?}",
+            started.elapsed()
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_there_yet_is_refused_before_anything_is_sent() {
+    for uri in [
+        "mongodb://user:pass@localhost/",
+        "mongodb://localhost/?tls=true",
+        "mongodb+srv://example.com/",
+        "mongodb://localhost/?loadBalanced=true",
+        "mongodb://localhost/?proxyHost=localhost",
+    ] {
+        let error = Client::new(uri).unwrap_err();
+        assert!(
+            matches!(error, Error::Misuse(Misuse::Unsupported { .. })),
+            "{uri}: {error}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_shutdown_everything_is_refused_and_no_connection_is_left() {
+    let server = testbed::scripted::ScriptedServer::start(|me| {
+        testbed::scripted::HelloScript::primary("rs0", me, &[me])
+    })
+    .unwrap();
+    let client = Client::new(&server.uri()).unwrap();
+    within(client.run_admin_command(&rawdoc! { "ping": 1 }))
+        .await
+        .unwrap();
+    within(client.shutdown()).await;
+    let refused = within(client.run_admin_command(&rawdoc! { "ping": 1 })).await;
+    assert!(matches!(refused, Err(Error::Shutdown)), "{refused:?}");
+    assert!(server.wait_for_open(PATIENCE, 0));
+    // Dropping the last handle does the same.
+    let client = Client::new(&server.uri()).unwrap();
+    within(client.run_admin_command(&rawdoc! { "ping": 1 }))
+        .await
+        .unwrap();
+    drop(client);
+    assert!(server.wait_for_open(PATIENCE, 0));
+}

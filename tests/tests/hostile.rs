@@ -1,0 +1,266 @@
+//! What the client does with servers that no real one can be made to be: the scripted server.
+
+use std::time::{Duration, Instant};
+
+use bson::{RawArrayBuf, RawDocumentBuf, cstr, rawdoc};
+use integration_tests::id_of;
+use mongo_client::change_stream::StreamError;
+use mongo_client::{ChangeStream, Client, Error};
+use testbed::scripted::{Answer, HelloScript, Received, ScriptedServer};
+
+/// Nothing here takes longer unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn within<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, work)
+        .await
+        .expect("this hangs")
+}
+
+/// A primary that opens a change stream with an empty batch.
+fn primary() -> ScriptedServer {
+    let server = ScriptedServer::start(|me| HelloScript::primary("rs0", me, &[me])).unwrap();
+    server.always("aggregate", |_| Answer::reply(cursor("firstBatch", [])));
+    server
+}
+
+fn cursor(batch: &str, events: impl IntoIterator<Item = RawDocumentBuf>) -> RawDocumentBuf {
+    let mut cursor = rawdoc! { "id": 77_i64, "ns": "test.things" };
+    let key = if batch == "firstBatch" {
+        cstr!("firstBatch")
+    } else {
+        cstr!("nextBatch")
+    };
+    cursor.append(key, events.into_iter().collect::<RawArrayBuf>());
+    rawdoc! { "cursor": cursor, "ok": 1.0 }
+}
+
+fn event(id: i32) -> RawDocumentBuf {
+    rawdoc! {
+        "_id": { "_data": format!("{id:08}") },
+        "operationType": "insert",
+        "ns": { "db": "test", "coll": "things" },
+        "documentKey": { "_id": id },
+    }
+}
+
+async fn watch(server: &ScriptedServer) -> (Client, ChangeStream) {
+    let client = Client::new(&server.uri()).unwrap();
+    let stream = client
+        .database("test")
+        .collection("things")
+        .watch()
+        .into_future();
+    let stream = within(stream).await.unwrap();
+    (client, stream)
+}
+
+fn named(received: &[Received], name: &str) -> usize {
+    received
+        .iter()
+        .filter(|command| command.name == name)
+        .count()
+}
+
+/// D4: one element of a batch is no BSON.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_event_is_one_error_with_its_offset_behind_the_events_before_it() {
+    let server = primary();
+    let mut reply = cursor("nextBatch", [event(1), event(2)]).into_bytes();
+    // The second event's length now reaches beyond the batch.
+    let marker = b"\x031\0";
+    let at = reply
+        .windows(3)
+        .position(|window| window == marker)
+        .unwrap()
+        + marker.len();
+    reply[at..at + 4].copy_from_slice(&1_000_000_i32.to_le_bytes());
+    let reply = RawDocumentBuf::from_bytes(reply).unwrap();
+    server.once("getMore", Answer::reply(reply));
+    server.always("getMore", |_| Answer::silence());
+    let (_client, mut stream) = watch(&server).await;
+
+    assert_eq!(id_of(&within(stream.next_raw()).await.unwrap().unwrap()), 1);
+    let error = within(stream.next_raw()).await.unwrap().unwrap_err();
+    let message = error.to_string();
+    assert!(
+        message.contains(&at.to_string()),
+        "{message} does not name offset {at}"
+    );
+    assert!(within(stream.next_raw()).await.is_none());
+    assert!(!stream.is_alive());
+    let received = server
+        .wait_for(PATIENCE, |all| named(all, "killCursors") == 1)
+        .unwrap();
+    println!(
+        "D4: 1 error after {} aggregate; Rust driver: endless loop, 3,440 aggregates in 3 s",
+        named(&received, "aggregate")
+    );
+    assert_eq!(named(&received, "aggregate"), 1);
+}
+
+/// D9: an event without `_id`.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_without_a_token_is_an_error_and_the_stream_is_closed() {
+    let server = primary();
+    let nameless = rawdoc! { "operationType": "insert" };
+    server.once(
+        "getMore",
+        Answer::reply(cursor("nextBatch", [event(1), nameless, event(3)])),
+    );
+    server.always("getMore", |_| Answer::silence());
+    let (_client, mut stream) = watch(&server).await;
+
+    assert_eq!(id_of(&within(stream.next_raw()).await.unwrap().unwrap()), 1);
+    let error = within(stream.next_raw()).await.unwrap().unwrap_err();
+    assert!(
+        matches!(error, Error::ChangeStream(StreamError::MissingResumeToken)),
+        "{error}"
+    );
+    assert!(within(stream.next_raw()).await.is_none());
+    server
+        .wait_for(PATIENCE, |all| named(all, "killCursors") == 1)
+        .unwrap();
+    println!("D9: error, stream closed; Rust driver: error, but goes on");
+}
+
+/// D5: every getMore fails with a resumable error.
+#[tokio::test(flavor = "multi_thread")]
+async fn resumes_without_progress_back_off() {
+    let server = primary();
+    let labels = ["ResumableChangeStreamError"];
+    server.always("getMore", move |_| {
+        Answer::error(11_602, "InterruptedDueToReplStateChange", &labels)
+    });
+    let (client, mut stream) = watch(&server).await;
+    let opened = Instant::now();
+
+    let limit = Duration::from_secs(4);
+    assert!(
+        tokio::time::timeout(limit, stream.next_raw())
+            .await
+            .is_err(),
+        "it goes on trying"
+    );
+    let aggregates = server.received_named("aggregate");
+    let since = |command: &Received| command.at.saturating_duration_since(opened);
+    let first = aggregates
+        .iter()
+        .filter(|c| since(c) < Duration::from_secs(1))
+        .count();
+    let later = aggregates.len() - first;
+    println!(
+        "D5: {first} aggregates in the first second, {later} in the next three; \
+         Rust driver 1,650 to 1,900 a second"
+    );
+    assert!(first <= 10, "{first} aggregates in the first second");
+    assert!(later <= 3, "{later} aggregates in three seconds");
+    assert!(aggregates.len() >= 3, "it does try again");
+    drop(stream);
+    within(client.shutdown()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_to_another_request_is_refused_and_the_connection_closed() {
+    // A whole OP_MSG {ok: 1} that answers request 12345.
+    let body = rawdoc! { "ok": 1.0 }.into_bytes();
+    let mut bytes = Vec::new();
+    let length = i32::try_from(21 + body.len()).unwrap();
+    for field in [length, 1, 12_345, 2013, 0] {
+        bytes.extend_from_slice(&field.to_le_bytes());
+    }
+    bytes.push(0);
+    bytes.extend_from_slice(&body);
+
+    let server = primary();
+    server.once("find", Answer::silence().then_raw(bytes));
+    let client = Client::new(&server.uri()).unwrap();
+    let find = rawdoc! { "find": "things" };
+    let error = within(client.run_admin_command(&find)).await.unwrap_err();
+    assert!(error.to_string().contains("12345"), "{error}");
+
+    let pinged = within(client.run_admin_command(&rawdoc! { "ping": 1 })).await;
+    pinged.unwrap();
+    let connection = |name: &str| server.received_named(name)[0].connection;
+    assert_ne!(connection("find"), connection("ping"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_bytes_are_one_error_and_no_panic() {
+    for (what, bytes) in [
+        (
+            "a length below the header's",
+            vec![15, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        ),
+        (
+            "a length above the limit",
+            vec![255, 255, 255, 127, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        ),
+        ("text", b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec()),
+    ] {
+        let server = primary();
+        server.once("find", Answer::silence().then_raw(bytes));
+        let client = Client::new(&server.uri()).unwrap();
+        let find = rawdoc! { "find": "things" };
+        let error = within(client.run_admin_command(&find)).await.unwrap_err();
+        assert!(matches!(error, Error::Malformed { .. }), "{what}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_goes_silent_is_given_up_and_the_stream_resumes() {
+    let server = primary();
+    server.once("getMore", Answer::reply(cursor("nextBatch", [event(1)])));
+    server.once("getMore", Answer::silence());
+    server.always("getMore", |_| {
+        Answer::reply(cursor("nextBatch", [event(2)]))
+    });
+    let client = Client::new(&server.uri()).unwrap();
+    let mut config = mongo_client::change_stream::StreamConfig::default();
+    config.get_more_margin = Duration::from_millis(300);
+    let collection = client.database("test").collection("things");
+    let watch = collection
+        .watch()
+        .config(config)
+        .max_await_time(Duration::from_millis(100));
+    let mut stream = within(watch.into_future()).await.unwrap();
+
+    assert_eq!(id_of(&within(stream.next_raw()).await.unwrap().unwrap()), 1);
+    let started = Instant::now();
+    assert_eq!(id_of(&within(stream.next_raw()).await.unwrap().unwrap()), 2);
+    assert!(
+        started.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        started.elapsed()
+    );
+    let aggregates = server.received_named("aggregate");
+    assert_eq!(aggregates.len(), 2);
+    let stage = aggregates[1]
+        .body
+        .get_array("pipeline")
+        .unwrap()
+        .get_document(0)
+        .unwrap();
+    let resumed = stage
+        .get_document("$changeStream")
+        .unwrap()
+        .get_document("resumeAfter")
+        .unwrap();
+    assert_eq!(resumed.get_str("_data").unwrap(), "00000001");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_server_that_answers_at_once_makes_no_busy_loop() {
+    let server = primary();
+    server.always("getMore", |_| Answer::reply(cursor("nextBatch", [])));
+    let (_client, mut stream) = watch(&server).await;
+    let limit = Duration::from_secs(1);
+    assert!(
+        tokio::time::timeout(limit, stream.next_raw())
+            .await
+            .is_err()
+    );
+    let asked = server.received_named("getMore").len();
+    println!("{asked} getMores in a second to a server that never waits");
+    assert!(asked <= 60, "{asked} getMores in a second");
+}
