@@ -28,7 +28,8 @@ impl std::fmt::Debug for Case {
 }
 
 impl Case {
-    /// A case that runs `run`, whose error tells the difference between what was expected and what was.
+    /// A case that runs `run`, whose error tells the difference between what was expected and what
+    /// was.
     pub fn new(
         suite: &'static str,
         file: &SpecFile,
@@ -108,12 +109,16 @@ pub fn trials(dir: &SpecDir, suite: &'static str, load: Loader) -> Vec<Trial> {
     match loaded {
         Ok(cases) => cases
             .into_iter()
-            .map(|case| Trial::test(case.full_name(), move || case.run().map_err(|error| failed(&error))))
+            .map(|case| {
+                Trial::test(case.full_name(), move || {
+                    case.run().map_err(|error| failed(&error))
+                })
+            })
             .collect(),
         Err(error) => vec![Trial::test(suite, move || Err(failed(&error)))],
     }
 }
 
 fn failed(error: &anyhow::Error) -> Failed {
-    Failed::from(format!("{error:?}"))
+    Failed::from(format!("{error:#}"))
 }

@@ -8,9 +8,9 @@
 //! - [`case`] is one runnable case, and how cases become named tests.
 //! - [`pure`] holds the suites that need no server.
 //!
-//! The tests come from the folder that the environment variable `SPEC_TESTS_DIR` names, else from the
-//! set that [`testbed::specs::obtain`] fetches. Nothing depends on the number of files, but a suite
-//! without a case is a failure.
+//! The tests come from the folder that the environment variable `SPEC_TESTS_DIR` names, else from
+//! the set that [`testbed::specs::obtain`] fetches. Nothing depends on the number of files, but a
+//! suite without a case is a failure.
 //!
 //! # Adding a suite
 //!

@@ -13,11 +13,13 @@ pub const DEFAULT_PORT: u16 = 27017;
 /// Where one server listens: a host and port, or a unix domain socket.
 ///
 /// Equal addresses are the same server to a topology, so hosts are kept in lower case (SDAM
-/// specification, "address"). Use [`ServerAddress::tcp`] or [`str::parse`] rather than the variant to
-/// get that. `Display` and `FromStr` agree with each other: `host:port`, `[v6]:port`, or the path.
+/// specification, "address"). Use [`ServerAddress::tcp`] or [`str::parse`] rather than the variant
+/// to get that. `Display` and `FromStr` agree with each other: `host:port`, `[v6]:port`, or the
+/// path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ServerAddress {
-    /// A host name, IPv4 address or IPv6 address (without brackets, perhaps with `%zone`), and a port.
+    /// A host name, IPv4 address or IPv6 address (without brackets, perhaps with `%zone`), and a
+    /// port.
     Tcp {
         /// The host in lower case; the zone of an IPv6 address keeps its case.
         host: String,

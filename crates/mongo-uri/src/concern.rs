@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-/// The isolation of a read. An open set: a level this crate does not know goes to the server as it is.
+/// The isolation of a read. An open set: a level this crate does not know goes to the server as it
+/// is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ReadConcernLevel {
@@ -81,7 +82,8 @@ impl ReadConcern {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Acknowledgment {
-    /// That many members; 0 asks for no acknowledgment at all. At most `i32::MAX`, as servers read it.
+    /// That many members; 0 asks for no acknowledgment at all. At most `i32::MAX`, as servers read
+    /// it.
     Nodes(u32),
     /// A majority of the voting members.
     Majority,
@@ -120,7 +122,8 @@ pub struct WriteConcern {
     pub w_timeout: Option<Duration>,
 }
 
-/// The write concern contradicts itself: nobody acknowledges, yet the journal is to be acknowledged.
+/// The write concern contradicts itself: nobody acknowledges, yet the journal is to be
+/// acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("w=0 asks for no acknowledgment, journal=true for one: raise w or drop journal")]
 pub struct UnacknowledgedJournal;

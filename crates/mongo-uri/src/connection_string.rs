@@ -40,9 +40,9 @@ impl ConnectionString {
     ///
     /// # Errors
     ///
-    /// [`UriError`] says where the text is wrong and what to do. Values that an option does not take
-    /// are no error: they are ignored and told in [`ConnectionString::warnings`], as the Connection
-    /// String specification asks, except where ignoring them could weaken security.
+    /// [`UriError`] says where the text is wrong and what to do. Values that an option does not
+    /// take are no error: they are ignored and told in [`ConnectionString::warnings`], as the
+    /// Connection String specification asks, except where ignoring them could weaken security.
     pub fn parse(text: &str) -> Result<Self, UriError> {
         let parts = grammar::split(text)?;
         let (mut options, mut warnings) = options::read(&parts.options)?;

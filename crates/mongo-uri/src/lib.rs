@@ -1,18 +1,20 @@
 //! MongoDB connection strings: hosts, every option with a typed value, warnings, SRV seed lists.
 //!
-//! [`ConnectionString::parse`] implements the Connection String, URI Options, Read and Write Concern and
-//! Authentication specifications as far as they speak of connection strings. What a value means is in
-//! its type: durations, counts, enums, [`Secret`]s. What is left out is `None`; this crate has no
-//! defaults of its own beyond those that the specifications tie to the connection string.
+//! [`ConnectionString::parse`] implements the Connection String, URI Options, Read and Write
+//! Concern and Authentication specifications as far as they speak of connection strings. What a
+//! value means is in its type: durations, counts, enums, [`Secret`]s. What is left out is `None`;
+//! this crate has no defaults of its own beyond those that the specifications tie to the connection
+//! string.
 //!
-//! Values that an option does not take are no error: they are ignored and told as [`Warning`]s, as the
-//! specifications ask, so that one connection string serves drivers of different ages. Only what could
-//! weaken security or be meant in two ways is a [`UriError`].
+//! Values that an option does not take are no error: they are ignored and told as [`Warning`]s, as
+//! the specifications ask, so that one connection string serves drivers of different ages. Only
+//! what could weaken security or be meant in two ways is a [`UriError`].
 //!
 //! # What it is not
 //!
-//! It opens no socket, asks no name server, reads no certificate file and logs nothing. Options given
-//! in code are the business of the client that has them: edit the public fields of [`UriOptions`].
+//! It opens no socket, asks no name server, reads no certificate file and logs nothing. Options
+//! given in code are the business of the client that has them: edit the public fields of
+//! [`UriOptions`].
 //!
 //! # Example
 //!
@@ -44,9 +46,10 @@
 //! # `mongodb+srv`
 //!
 //! The name is resolved in two steps, with the caller's resolver between them: ask DNS what
-//! [`ConnectionString::srv_question`] says, give the records to [`ConnectionString::resolve`]. It checks
-//! the domain rules, merges the TXT record and returns a connection string with hosts. A sharded
-//! topology repeats the question from time to time and gives the answer to [`ConnectionString::rescan`].
+//! [`ConnectionString::srv_question`] says, give the records to [`ConnectionString::resolve`]. It
+//! checks the domain rules, merges the TXT record and returns a connection string with hosts. A
+//! sharded topology repeats the question from time to time and gives the answer to
+//! [`ConnectionString::rescan`].
 //!
 //! ```
 //! use std::time::Duration;

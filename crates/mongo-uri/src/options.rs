@@ -198,8 +198,9 @@ pub struct SrvOptions {
     pub service_name: Option<String>,
     /// `srvMaxHosts`; 0 for no limit.
     pub max_hosts: Option<u32>,
-    /// `srvAllowedHostsSuffix`: the domain that hosts must lie in instead of the one of the SRV name;
-    /// in lower case, without dots at its ends. The wider it is, the more a forged answer can do.
+    /// `srvAllowedHostsSuffix`: the domain that hosts must lie in instead of the one of the SRV
+    /// name; in lower case, without dots at its ends. The wider it is, the more a forged answer can
+    /// do.
     pub allowed_hosts_suffix: Option<String>,
 }
 

@@ -113,7 +113,8 @@ impl fmt::Display for TagSet {
 pub struct ReadPreference {
     /// Which members, in which order.
     pub mode: ReadPreferenceMode,
-    /// Tried in order; the first that matches some candidate decides. No set at all matches everything.
+    /// Tried in order; the first that matches some candidate decides. No set at all matches
+    /// everything.
     pub tag_sets: Vec<TagSet>,
     /// How far a secondary may lag; `None` for no limit. Whole seconds travel to the server.
     pub max_staleness: Option<Duration>,

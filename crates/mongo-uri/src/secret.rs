@@ -5,7 +5,8 @@ use std::fmt;
 /// What stands in the place of a secret wherever something is shown.
 pub const REDACTED: &str = "***";
 
-/// A password, token or key. `Debug` shows [`REDACTED`]; [`Secret::expose`] is the one way to the text.
+/// A password, token or key. `Debug` shows [`REDACTED`]; [`Secret::expose`] is the one way to the
+/// text.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(String);
 

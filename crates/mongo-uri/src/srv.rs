@@ -1,5 +1,5 @@
-//! The DNS seed list (Initial DNS Seedlist Discovery and Polling SRV Records specifications), without
-//! DNS: the caller asks [`SrvQuestion`], this module judges the answer.
+//! The DNS seed list (Initial DNS Seedlist Discovery and Polling SRV Records specifications),
+//! without DNS: the caller asks [`SrvQuestion`], this module judges the answer.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -109,8 +109,8 @@ impl ConnectionString {
         })
     }
 
-    /// The connection string that the records complete: `hosts` is filled, and the options of the TXT
-    /// record stand where this connection string has none.
+    /// The connection string that the records complete: `hosts` is filled, and the options of the
+    /// TXT record stand where this connection string has none.
     ///
     /// With `srvMaxHosts` the hosts are a random choice, the same for the same `seed` and records.
     ///
@@ -143,8 +143,8 @@ impl ConnectionString {
 
     /// What a later look at the SRV records means for a topology whose servers are `current`.
     ///
-    /// Records that break a rule are left out and reported, never an error. With `srvMaxHosts` those
-    /// of `current` that are still listed stay, and new ones are a random choice by `seed`.
+    /// Records that break a rule are left out and reported, never an error. With `srvMaxHosts`
+    /// those of `current` that are still listed stay, and new ones are a random choice by `seed`.
     pub fn rescan(
         &self,
         records: &[SrvRecord],

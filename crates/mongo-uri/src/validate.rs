@@ -131,8 +131,8 @@ fn proxy(parsed: &ConnectionString) -> Result<(), UriError> {
     }
 }
 
-/// Read and Write Concern specification, "Inconsistent WriteConcern"; Server Selection specification,
-/// "readPreference" (mode primary takes neither tags nor staleness).
+/// Read and Write Concern specification, "Inconsistent WriteConcern"; Server Selection
+/// specification, "readPreference" (mode primary takes neither tags nor staleness).
 fn concerns(parsed: &ConnectionString) -> Result<(), UriError> {
     let options = &parsed.options;
     if let Some(Err(UnacknowledgedJournal)) = options.write_concern.as_ref().map(|c| c.validate()) {

@@ -1,8 +1,8 @@
 //! `seedlist`: a `mongodb+srv` URI, the seeds and options it leads to, or an error.
 //!
-//! `ping` needs a deployment and is asserted nowhere here. `hosts` are what monitoring finds: mongos
-//! and load balancers never name others, so there they are the seeds; members of a replica set name
-//! the set's own members, which no pure step can know.
+//! `ping` needs a deployment and is asserted nowhere here. `hosts` are what monitoring finds:
+//! mongos and load balancers never name others, so there they are the seeds; members of a replica
+//! set name the set's own members, which no pure step can know.
 
 use std::collections::BTreeSet;
 

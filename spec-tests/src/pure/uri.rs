@@ -1,7 +1,7 @@
 //! `connection-string` and `uri-options`: a URI, whether it is valid, and what it means.
 //!
-//! A `mongodb+srv` URI is resolved with the records of [`dns`], as a client would do before it judges
-//! the URI.
+//! A `mongodb+srv` URI is resolved with the records of [`dns`], as a client would do before it
+//! judges the URI.
 
 use anyhow::{Result, bail, ensure};
 use mongo_uri::{ConnectionString, ServerAddress, UriError};
@@ -12,8 +12,9 @@ use crate::case::{Case, one_per_test};
 use crate::dir::SpecDir;
 use crate::json::{expect_equal, field, given, text};
 
-/// Cases that ask for an error where the specifications elsewhere ask for the opposite. Here the URI
-/// is taken with a warning, and the case passes only if there is one. By description, with the reason.
+/// Cases that ask for an error where the specifications elsewhere ask for the opposite. Here the
+/// URI is taken with a warning, and the case passes only if there is one. By description, with the
+/// reason.
 const CONTRADICTED: &[(&str, &str)] = &[
     (
         "wtimeoutMS as an invalid number",

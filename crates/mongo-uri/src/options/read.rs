@@ -16,7 +16,8 @@ pub(crate) struct Pair {
     pub(crate) value: String,
 }
 
-/// Other names of options: the name in lower case, the canonical name, and whether it is deprecated.
+/// Other names of options: the name in lower case, the canonical name, and whether it is
+/// deprecated.
 const ALIASES: [(&str, &str, bool); 2] = [("ssl", "tls", false), ("wtimeout", "wTimeoutMS", true)];
 
 /// TLS options of which no two may be given (URI Options specification, "Conflicting TLS options").

@@ -87,7 +87,8 @@ pub(super) static OPTIONS: &[Entry] = &[
 ];
 
 impl Entry {
-    /// Takes a value, or says why not; `warnings` gets what is to be said of a value that was taken.
+    /// Takes a value, or says why not; `warnings` gets what is to be said of a value that was
+    /// taken.
     pub(super) fn read(
         &self,
         options: &mut UriOptions,

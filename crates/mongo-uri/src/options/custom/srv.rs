@@ -8,8 +8,8 @@ use crate::options::value::{self, Refusal};
 /// Longest service name: a DNS label without the underscore before it.
 const MAX_SERVICE_NAME: usize = 62;
 
-/// Single labels that are no top-level domains, so that they may be allowed whole: RFC 6761, RFC 6762,
-/// and names for private use.
+/// Single labels that are no top-level domains, so that they may be allowed whole: RFC 6761, RFC
+/// 6762, and names for private use.
 const PRIVATE_LABELS: [&str; 9] = [
     "test",
     "localhost",
