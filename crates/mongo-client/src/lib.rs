@@ -1,4 +1,39 @@
-//! A MongoDB client for change streams and low-level tools.
+//! A MongoDB client for change streams and low-level tools, on tokio.
+//!
+//! It is what stands between a connection string and a command's reply: monitors, server
+//! selection, connection pools, [`Database::run_command`], and [`watch`](Client::watch). The
+//! decisions are made by pure machines of other crates ([`sdam`], [`change_stream`], [`wire`],
+//! [`uri`]); this crate brings sockets, tasks and a clock.
+//!
+//! It is no driver: no CRUD, no query builder, no result types. It has no authentication, TLS,
+//! compression, sessions or DNS seed lists yet; a connection string that needs one of them is
+//! refused with a clear error, not ignored.
+//!
+//! ```no_run
+//! use mongo_client::Client;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> mongo_client::Result<()> {
+//! let client = Client::new("mongodb://localhost:27017/?replicaSet=rs0")?;
+//! let orders = client.database("shop").collection("orders");
+//! let mut stream = orders.watch().await?;
+//! while let Some(event) = stream.next().await {
+//!     let event = event?;
+//!     println!("{:?} {:?}", event.operation_type, event.document_key);
+//!     // Save this, and give it to `resume_after` to go on behind this event.
+//!     let _checkpoint = stream.resume_token();
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What a failure does
+//!
+//! A stream's task owns its connection and the `getMore` under way, so dropping a future of a
+//! [`ChangeStream`] loses nothing. When the server dies, the stream reports it to discovery, waits
+//! for a server that is known to work, and resumes behind the last event that it has received,
+//! with a growing wait between resumes that bring no progress. Errors that no resume can cure end
+//! the stream. Dropping the future of a command closes the connection it used.
 
 mod client;
 mod connection;

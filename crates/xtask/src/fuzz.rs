@@ -1,6 +1,15 @@
 //! `cargo xtask fuzz`: the fuzz targets on the nightly toolchain.
+//!
+//! The first run of a target makes its seeds: real traffic of a real server, and texts and bytes
+//! made by hand. What fuzzing finds of interest joins them in `fuzz/corpus`, which is not kept in
+//! version control; a crash becomes a test of the crate it is in.
 
-use std::path::Path;
+mod bytes;
+mod seeds;
+mod texts;
+mod traffic;
+
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, bail};
@@ -17,6 +26,33 @@ pub(crate) struct Arguments {
     seconds: u64,
 }
 
+/// A fuzz target and what suits it.
+struct Target {
+    name: &'static str,
+    /// In `fuzz/dictionaries`; none for targets whose inputs are structured.
+    dictionary: Option<&'static str>,
+    /// The longest input, in bytes.
+    max_len: u32,
+}
+
+const TARGETS: [Target; 7] = [
+    target("frame", Some("wire.dict"), 4_096),
+    target("message", Some("wire.dict"), 4_096),
+    target("decompress", Some("decompress.dict"), 4_096),
+    target("reply", Some("wire.dict"), 4_096),
+    target("roundtrip", None, 2_048),
+    target("uri", Some("uri.dict"), 1_024),
+    target("topology", None, 2_048),
+];
+
+const fn target(name: &'static str, dictionary: Option<&'static str>, max_len: u32) -> Target {
+    Target {
+        name,
+        dictionary,
+        max_len,
+    }
+}
+
 /// Builds and runs the targets.
 ///
 /// # Errors
@@ -28,23 +64,46 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if !nightly.is_ok_and(|output| output.status.success()) {
         bail!("fuzzing needs a nightly toolchain: `rustup toolchain install nightly`");
     }
+    let targets = chosen(arguments.target.as_deref())?;
     let tools = shell::root().join("target/tools");
     install(&tools)?;
-    let targets = match &arguments.target {
-        Some(target) => vec![target.clone()],
-        None => targets(&tools)?,
-    };
-    if targets.is_empty() {
-        bail!("there is no fuzz target");
-    }
+    seeds::make(&corpus())?;
+    shell::run(fuzz(&tools).arg("build").args(&arguments.target))?;
     for target in targets {
-        shell::say(&format!("fuzzing {target} for {} s", arguments.seconds));
-        let mut command = fuzz(&tools);
-        command.args(["run", &target, "--"]);
-        command.arg(format!("-max_total_time={}", arguments.seconds));
-        shell::run(command.args(["-print_final_stats=1", "-rss_limit_mb=4096"]))?;
+        shell::say(&format!("fuzzing {} for {} s", target.name, arguments.seconds));
+        shell::run(&mut target.command(&tools, arguments.seconds))?;
     }
     Ok(())
+}
+
+fn chosen(name: Option<&str>) -> anyhow::Result<Vec<&'static Target>> {
+    let is_wanted = |target: &&Target| name.is_none_or(|name| name == target.name);
+    let found: Vec<_> = TARGETS.iter().filter(is_wanted).collect();
+    if found.is_empty() {
+        let names: Vec<_> = TARGETS.iter().map(|target| target.name).collect();
+        bail!("there is no such target; there are {}", names.join(", "));
+    }
+    Ok(found)
+}
+
+impl Target {
+    fn command(&self, tools: &Path, seconds: u64) -> Command {
+        let mut command = fuzz(tools);
+        command.args(["run", self.name, "--"]);
+        command.arg(format!("-max_total_time={seconds}"));
+        command.arg(format!("-max_len={}", self.max_len));
+        if let Some(name) = self.dictionary {
+            let path = shell::root().join("fuzz/dictionaries").join(name);
+            command.arg(format!("-dict={}", path.display()));
+        }
+        command.args(["-print_final_stats=1", "-rss_limit_mb=4096", "-timeout=10"]);
+        command
+    }
+}
+
+/// The folder of all corpora.
+fn corpus() -> PathBuf {
+    shell::root().join("fuzz/corpus")
 }
 
 /// `cargo fuzz` on the nightly toolchain.
@@ -55,16 +114,9 @@ fn fuzz(tools: &Path) -> Command {
         .arg(tools.join("bin/cargo-fuzz"))
         .arg("fuzz");
     command.current_dir(shell::root());
+    // Set by the cargo that runs this program; the other toolchain has its own.
+    command.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
     command
-}
-
-fn targets(tools: &Path) -> anyhow::Result<Vec<String>> {
-    let mut command = fuzz(tools);
-    // `list` takes no arguments after the subcommand.
-    Ok(shell::read(command.arg("list"))?
-        .lines()
-        .map(str::to_owned)
-        .collect())
 }
 
 /// Installs `cargo-fuzz` once, under `target/`.
