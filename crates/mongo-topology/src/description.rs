@@ -10,8 +10,8 @@ use std::time::Duration;
 use bson::oid::ObjectId;
 
 pub use compatibility::{MAX_WIRE_VERSION, MIN_WIRE_VERSION};
-pub(crate) use servers::Entry;
 pub use servers::Servers;
+pub(crate) use servers::{Entry, Ranked};
 
 /// What kind of deployment it is (SDAM, "TopologyType").
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

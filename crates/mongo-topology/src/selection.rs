@@ -19,11 +19,10 @@ pub use criteria::{Operation, SelectionCriteria, ServerSelector};
 pub use error::{Reason, SelectionError, Unsuitable};
 pub use read_preference::read_preference_document;
 
-use crate::description::TopologyDescription;
+use crate::description::{Ranked, TopologyDescription};
 use crate::rng::Rng;
 use crate::server::ServerDescription;
 use filter::Filter;
-use window::Window;
 
 impl TopologyDescription {
     /// Selects a server: of two picked at random from the latency window, the one with fewer
@@ -40,7 +39,7 @@ impl TopologyDescription {
     ) -> Result<&Arc<ServerDescription>, SelectionError> {
         let filter = self.filter(criteria)?;
         let (one, two) = match criteria.selector {
-            None => Window::of(self, &filter).pick_two(self, &filter, rng),
+            None => window::pick_two(self, &filter, rng),
             Some(_) => {
                 let chosen = self.chosen(&filter, criteria)?;
                 let near: Vec<_> = window::nearest(chosen, self.local_threshold).collect();
@@ -91,11 +90,9 @@ impl TopologyDescription {
         filter: &Filter<'_>,
         criteria: &SelectionCriteria<'_>,
     ) -> Result<Vec<&Arc<ServerDescription>>, SelectionError> {
-        let entries = self.servers.entries().iter();
-        let mut servers: Vec<_> = entries
-            .filter(|entry| filter.admits(entry))
-            .map(|entry| &entry.description)
-            .collect();
+        let ranges = filter.ranges(self).into_iter().flat_map(Ranked::iter);
+        let suitable = ranges.filter(|entry| filter.admits(entry));
+        let mut servers: Vec<_> = suitable.map(|entry| &entry.description).collect();
         if let Some(selector) = criteria.selector {
             selector(&mut servers);
         }

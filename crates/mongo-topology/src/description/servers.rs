@@ -1,8 +1,8 @@
-//! The servers of a topology, in one sorted vector.
+//! The servers of a topology: sorted by address, and ranked by type and speed.
 //!
 //! A snapshot is made for every hello, so copying must be cheap: one reference count a server, no
-//! strings. The two facts that every selection asks of every server stand beside the pointer, so
-//! that a walk over a thousand routers stays in one run of memory.
+//! strings. A selection is made for every operation, so it must not look at every server: the
+//! ranking has those of one type side by side, the fastest first.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +14,13 @@ use crate::server::{ServerDescription, ServerType};
 /// The servers of a topology by address.
 #[derive(Clone, Debug, Default)]
 pub struct Servers {
+    /// In the order of their addresses.
     entries: Vec<Entry>,
+    /// Indices of `entries` in the order of [`Entry::rank`].
+    ranking: Vec<u32>,
 }
 
-/// A server and what selection first asks about it.
+/// A server and what it is ranked by.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     pub(crate) server_type: ServerType,
@@ -33,6 +36,10 @@ impl Entry {
             round_trip: description.average_round_trip_time().unwrap_or_default(),
             description,
         }
+    }
+
+    fn rank(&self) -> (ServerType, Duration) {
+        (self.server_type, self.round_trip)
     }
 }
 
@@ -74,16 +81,31 @@ impl Servers {
         self.entries.iter().map(|entry| entry.description.address())
     }
 
-    /// The servers of one type, in the order of their addresses.
+    /// The servers of one type, the fastest first.
     pub fn of_type(&self, wanted: ServerType) -> impl Iterator<Item = &Arc<ServerDescription>> {
-        self.entries
-            .iter()
-            .filter(move |entry| entry.server_type == wanted)
-            .map(|entry| &entry.description)
+        self.ranked(wanted).iter().map(|entry| &entry.description)
     }
 
-    pub(crate) fn entries(&self) -> &[Entry] {
-        &self.entries
+    /// The servers of one type, the fastest first.
+    pub(crate) fn ranked(&self, wanted: ServerType) -> Ranked<'_> {
+        let server_type = |index: &u32| self.entry(*index).server_type;
+        let from = self
+            .ranking
+            .partition_point(|index| server_type(index) < wanted);
+        let rest = &self.ranking[from..];
+        let to = rest.partition_point(|index| server_type(index) == wanted);
+        Ranked {
+            servers: self,
+            indices: &rest[..to],
+        }
+    }
+
+    /// All servers, those of one type side by side.
+    pub(crate) fn all_ranked(&self) -> Ranked<'_> {
+        Ranked {
+            servers: self,
+            indices: &self.ranking,
+        }
     }
 
     /// Adds the server, in place of one with its address.
@@ -93,11 +115,21 @@ impl Servers {
     ) -> Option<Arc<ServerDescription>> {
         match self.position(description.address()) {
             Ok(at) => {
+                self.unrank(at);
                 let before = std::mem::replace(&mut self.entries[at], Entry::new(description));
+                self.rank(at);
                 Some(before.description)
             }
             Err(at) => {
+                for index in self
+                    .ranking
+                    .iter_mut()
+                    .filter(|index| at <= **index as usize)
+                {
+                    *index += 1;
+                }
                 self.entries.insert(at, Entry::new(description));
+                self.rank(at);
                 None
             }
         }
@@ -105,12 +137,86 @@ impl Servers {
 
     pub(crate) fn remove(&mut self, address: &ServerAddress) -> Option<Arc<ServerDescription>> {
         let at = self.position(address).ok()?;
+        self.unrank(at);
+        for index in self
+            .ranking
+            .iter_mut()
+            .filter(|index| at < **index as usize)
+        {
+            *index -= 1;
+        }
         Some(self.entries.remove(at).description)
     }
 
     fn position(&self, address: &ServerAddress) -> Result<usize, usize> {
         self.entries
             .binary_search_by(|entry| entry.description.address().cmp(address))
+    }
+
+    fn entry(&self, index: u32) -> &Entry {
+        &self.entries[index as usize]
+    }
+
+    /// Where the server at this position stands in the ranking, or would stand. Among equals the
+    /// position decides, so that the place is one alone.
+    fn place(&self, at: usize) -> usize {
+        let key = (self.entries[at].rank(), at);
+        self.ranking
+            .partition_point(|index| (self.entry(*index).rank(), *index as usize) < key)
+    }
+
+    fn rank(&mut self, at: usize) {
+        let place = self.place(at);
+        let index = u32::try_from(at).expect("a topology has fewer than 2^32 servers");
+        self.ranking.insert(place, index);
+    }
+
+    fn unrank(&mut self, at: usize) {
+        let place = self.place(at);
+        self.ranking.remove(place);
+    }
+}
+
+/// A part of the ranking.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ranked<'a> {
+    servers: &'a Servers,
+    indices: &'a [u32],
+}
+
+impl<'a> Ranked<'a> {
+    /// No server.
+    pub(crate) const fn nothing(servers: &'a Servers) -> Self {
+        Self {
+            servers,
+            indices: &[],
+        }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.indices.len()
+    }
+
+    pub(crate) fn get(&self, at: usize) -> Option<&'a Entry> {
+        self.indices.get(at).map(|index| self.servers.entry(*index))
+    }
+
+    pub(crate) fn iter(self) -> impl Iterator<Item = &'a Entry> {
+        self.indices
+            .iter()
+            .map(move |index| self.servers.entry(*index))
+    }
+
+    /// Those that are not slower; all must be of one type.
+    pub(crate) fn up_to(self, slowest: Duration) -> Self {
+        let round_trip = |index: &u32| self.servers.entry(*index).round_trip;
+        let end = self
+            .indices
+            .partition_point(|index| round_trip(index) <= slowest);
+        Self {
+            indices: &self.indices[..end],
+            ..self
+        }
     }
 }
 
@@ -159,3 +265,6 @@ impl PartialEq for Servers {
                 .all(|(one, two)| Arc::ptr_eq(one, two) || one == two)
     }
 }
+
+#[cfg(test)]
+mod tests;

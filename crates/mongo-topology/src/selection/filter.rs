@@ -5,7 +5,7 @@ use mongo_uri::{ReadPreference, ReadPreferenceMode, ServerAddress, TagSet};
 
 use super::criteria::{Operation, SelectionCriteria};
 use super::staleness::Staleness;
-use crate::description::{Entry, TopologyDescription, TopologyType};
+use crate::description::{Entry, Ranked, TopologyDescription, TopologyType};
 use crate::server::ServerType;
 
 /// Which types of servers come into question.
@@ -57,6 +57,27 @@ impl<'a> Filter<'a> {
             avoided: &[],
         }
         .resolve(criteria.operation)
+    }
+
+    /// The candidates by type, the fastest of each type first. A direct connection has no more
+    /// than one server, so that its types need not be told apart.
+    pub(super) fn ranges<'t>(&self, topology: &'t TopologyDescription) -> [Ranked<'t>; 2] {
+        let servers = &topology.servers;
+        let nothing = Ranked::nothing(servers);
+        match self.candidates {
+            Candidates::Known => [servers.all_ranked(), nothing],
+            Candidates::One(server_type) => [servers.ranked(server_type), nothing],
+            Candidates::PrimaryAndSecondaries => [ServerType::RsPrimary, ServerType::RsSecondary]
+                .map(|wanted| servers.ranked(wanted)),
+        }
+    }
+
+    /// Whether being a candidate is enough to be suitable.
+    pub(super) const fn admits_all(&self) -> bool {
+        !matches!(self.candidates, Candidates::Known)
+            && self.staleness.is_none()
+            && self.tags.is_none()
+            && self.avoided.is_empty()
     }
 
     /// Whether the server is suitable.
@@ -153,10 +174,8 @@ impl<'a> Resolver<'_, 'a> {
     }
 
     fn if_met(self, filter: Filter<'a>) -> Option<Filter<'a>> {
-        let entries = self.topology.servers.entries();
-        entries
-            .iter()
-            .any(|entry| filter.admits(entry))
-            .then_some(filter)
+        let is_met = |range: Ranked<'_>| range.iter().any(|entry| filter.admits(entry));
+        let mut ranges = filter.ranges(self.topology).into_iter();
+        ranges.any(is_met).then_some(filter)
     }
 }

@@ -5,67 +5,48 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::filter::Filter;
-use crate::description::{Entry, TopologyDescription};
+use crate::description::{Entry, Ranked, TopologyDescription};
 use crate::rng::Rng;
 use crate::server::ServerDescription;
 
-/// One server, and another unless it is the only one.
+/// One server, and another unless it is the only one; any two in any order are as likely as any
+/// other.
 pub(super) type Picks<'a> = (
     &'a Arc<ServerDescription>,
     Option<&'a Arc<ServerDescription>>,
 );
 
-/// How slow a server may be, and how many suitable ones are not slower.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Window {
-    slowest: Duration,
-    count: usize,
-}
-
-impl Window {
-    pub(super) fn of(topology: &TopologyDescription, filter: &Filter<'_>) -> Self {
-        let suitable = || {
-            topology
-                .servers
-                .entries()
-                .iter()
-                .filter(|entry| filter.admits(entry))
+/// Picks from the servers that the filter admits and that are within the local threshold of the
+/// fastest of them; `None` when the filter admits none.
+pub(super) fn pick_two<'a>(
+    topology: &'a TopologyDescription,
+    filter: &Filter<'_>,
+    rng: &mut Rng,
+) -> Option<Picks<'a>> {
+    let ranges = filter.ranges(topology);
+    let fastest_of = |range: Ranked<'a>| range.iter().find(|entry| filter.admits(entry));
+    let fastest = ranges
+        .into_iter()
+        .filter_map(fastest_of)
+        .map(|entry| entry.round_trip)
+        .min()?;
+    let slowest = fastest.saturating_add(topology.local_threshold);
+    let [one, two] = ranges.map(|range| range.up_to(slowest));
+    if filter.admits_all() {
+        let at = |index: usize| {
+            one.get(index)
+                .or_else(|| two.get(index - one.len()))
+                .map(|entry| &entry.description)
         };
-        let fastest = suitable()
-            .map(|entry| entry.round_trip)
-            .min()
-            .unwrap_or_default();
-        let slowest = fastest.saturating_add(topology.local_threshold);
-        Self {
-            slowest,
-            count: suitable()
-                .filter(|entry| entry.round_trip <= slowest)
-                .count(),
-        }
+        let (first, second) = two_of(one.len() + two.len(), rng)?;
+        return Some((at(first)?, second.and_then(at)));
     }
-
-    /// Two different servers of the window, any two in any order as likely as any other; `None` when
-    /// it is empty.
-    pub(super) fn pick_two<'a>(
-        &self,
-        topology: &'a TopologyDescription,
-        filter: &Filter<'_>,
-        rng: &mut Rng,
-    ) -> Option<Picks<'a>> {
-        let is_inside = |entry: &&Entry| entry.round_trip <= self.slowest && filter.admits(entry);
-        let mut inside = topology.servers.entries().iter().filter(is_inside);
-        let (one, two) = two_of(self.count, rng)?;
-        let low = &inside.nth(one.min(two))?.description;
-        if one == two {
-            return Some((low, None));
-        }
-        let high = &inside.nth(one.abs_diff(two) - 1)?.description;
-        Some(if one < two {
-            (low, Some(high))
-        } else {
-            (high, Some(low))
-        })
-    }
+    sample_two(
+        one.iter()
+            .chain(two.iter())
+            .filter(|entry| filter.admits(entry)),
+        rng,
+    )
 }
 
 /// Those of `servers` that are within `threshold` of the fastest of them.
@@ -90,19 +71,39 @@ pub(super) fn pick_two_of<'a>(
     servers: &[&'a Arc<ServerDescription>],
     rng: &mut Rng,
 ) -> Option<Picks<'a>> {
-    let (one, two) = two_of(servers.len(), rng)?;
-    Some((servers[one], (one != two).then(|| servers[two])))
+    let (first, second) = two_of(servers.len(), rng)?;
+    Some((servers[first], second.map(|second| servers[second])))
 }
 
-/// Two different indices below `count`; twice 0 if that is the only one.
-fn two_of(count: usize, rng: &mut Rng) -> Option<(usize, usize)> {
+/// Two different indices below `count`; one if there is only one.
+fn two_of(count: usize, rng: &mut Rng) -> Option<(usize, Option<usize>)> {
     match count {
         0 => None,
-        1 => Some((0, 0)),
+        1 => Some((0, None)),
         _ => {
-            let one = rng.below(count);
+            let first = rng.below(count);
             let other = rng.below(count - 1);
-            Some((one, if other < one { other } else { other + 1 }))
+            Some((first, Some(if other < first { other } else { other + 1 })))
         }
     }
+}
+
+/// Two of a sequence whose length shows only at its end, in one walk.
+fn sample_two<'a>(entries: impl Iterator<Item = &'a Entry>, rng: &mut Rng) -> Option<Picks<'a>> {
+    let mut sample: [Option<&'a Entry>; 2] = [None, None];
+    for (index, entry) in entries.enumerate() {
+        let slot = if index < sample.len() {
+            index
+        } else {
+            rng.below(index + 1)
+        };
+        if let Some(kept) = sample.get_mut(slot) {
+            *kept = Some(entry);
+        }
+    }
+    if sample[1].is_some() && rng.below(2) == 1 {
+        sample.reverse();
+    }
+    let [first, second] = sample.map(|entry| entry.map(|entry| &entry.description));
+    Some((first?, second))
 }
