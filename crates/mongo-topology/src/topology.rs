@@ -23,12 +23,15 @@ use crate::transitions::{Change, Draft, Outcome};
 use pool::Pool;
 use srv::SrvSchedule;
 
-/// Discovers and watches one deployment.
+/// Discovers and watches one deployment; the [crate documentation](crate) has its run loop.
 ///
-/// After each call of [`handle`](Self::handle) or [`handle_timeout`](Self::handle_timeout), drain
-/// [`poll_action`](Self::poll_action), hand the new [`description`](Self::description) to those who
-/// select servers, and call `handle_timeout` when [`poll_timeout`](Self::poll_timeout) has come.
-/// In that order a server is never selected before its pool was made ready.
+/// # What holds at any time
+///
+/// - From the moment a server is known to have failed, no description offers it, until a check of
+///   its own or a newer connection has reached it.
+/// - The pool of every server that a description offers has been made ready.
+/// - There is at most one primary, and at most one check a server.
+/// - Every clearing of a pool has the next generation.
 #[derive(Clone, Debug)]
 pub struct Topology {
     config: TopologyConfig,
@@ -156,8 +159,9 @@ impl Topology {
         monitors.chain(self.srv.due()).min()
     }
 
-    /// What is known now. It is another `Arc` after every check, even one that found nothing new:
-    /// operations that wait for a server should look again then, and ask for another check.
+    /// What is known now. It is another `Arc` after every check, even one that found nothing new, and
+    /// the same one otherwise ([`Arc::ptr_eq`]): operations that wait for a server should look again
+    /// when it is another, and ask for another check.
     #[must_use]
     pub fn description(&self) -> Arc<TopologyDescription> {
         Arc::clone(&self.description)

@@ -76,7 +76,8 @@ impl<'a> Draft<'a> {
             (S::Unknown, T::Unknown | T::Sharded | T::ReplicaSetNoPrimary) => {}
             (S::Unknown, T::ReplicaSetWithPrimary) => self.check_if_has_primary(),
 
-            (S::Standalone, T::Unknown) if seeds == 1 => {
+            // SRV polling may have added hosts to the one seed.
+            (S::Standalone, T::Unknown) if seeds == 1 && self.topology.servers.len() == 1 => {
                 self.topology.topology_type = T::Single;
             }
             (S::Standalone, T::Unknown | T::Sharded | T::ReplicaSetNoPrimary) => {

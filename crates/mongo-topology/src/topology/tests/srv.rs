@@ -100,3 +100,21 @@ fn a_load_balancer_is_not_polled() {
     config.srv_ttl = Some(MINUTE);
     assert_eq!(World::with(config).topology.poll_timeout(), None);
 }
+
+#[test]
+fn a_standalone_among_hosts_that_came_later_is_not_taken_for_the_only_one() {
+    let mut config = TopologyConfig::new(vec!["a".parse().unwrap()]);
+    config.srv_ttl = Some(MINUTE);
+    let mut world = World::with(config);
+    world.advance(MINUTE);
+    world.handle(found(&["a", "b"], MINUTE));
+    world.reply("a", &standalone());
+    assert_eq!(world.topology_type(), TopologyType::Unknown);
+    let description = world.topology.description();
+    let addresses: Vec<_> = description
+        .servers
+        .addresses()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(addresses, ["b:27017"]);
+}
