@@ -143,7 +143,6 @@ impl Client {
     }
 
     /// Follows every collection of the cluster, `admin`, `config` and `local` aside.
-    #[must_use]
     pub fn watch(&self) -> Watch {
         Watch::new(self.clone(), WatchTarget::Cluster)
     }

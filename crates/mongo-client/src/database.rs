@@ -37,7 +37,6 @@ impl Database {
     }
 
     /// Follows every collection of this database, system collections aside.
-    #[must_use]
     pub fn watch(&self) -> Watch {
         Watch::new(
             self.client.clone(),
@@ -96,7 +95,6 @@ impl Collection {
     }
 
     /// Follows this collection.
-    #[must_use]
     pub fn watch(&self) -> Watch {
         let target = WatchTarget::Collection {
             database: self.database.name.clone(),

@@ -127,7 +127,7 @@ impl Pool {
             waiter,
             over: false,
         };
-        self.apply(Input::CheckOut(waiter), None);
+        self.apply(&Input::CheckOut(waiter), None);
         let answer = granted.await;
         turn.over = true;
         answer.unwrap_or_else(|_| Err(self.gone()))
@@ -135,7 +135,7 @@ impl Pool {
 
     /// The server answers: connections may be opened.
     pub(crate) fn mark_ready(self: &Arc<Self>) {
-        self.apply(Input::MarkReady, None);
+        self.apply(&Input::MarkReady, None);
     }
 
     /// The server failed: nobody waits any longer, and connections up to now are stale.
@@ -143,7 +143,7 @@ impl Pool {
         self.epoch
             .send_modify(|epoch| epoch.generation = generation);
         self.apply(
-            Input::Clear {
+            &Input::Clear {
                 generation,
                 interrupt_in_use,
             },
@@ -154,15 +154,15 @@ impl Pool {
     /// The server left the topology.
     pub(crate) fn close(self: &Arc<Self>) {
         self.epoch.send_modify(|epoch| epoch.closed = true);
-        self.apply(Input::Close, None);
+        self.apply(&Input::Close, None);
     }
 
     /// Tells the machine a fact and does what it orders. `failure` explains the refusals that a
     /// failed establishment causes.
-    fn apply(self: &Arc<Self>, input: Input, mut failure: Option<Error>) {
+    fn apply(self: &Arc<Self>, input: &Input, mut failure: Option<Error>) {
         let mut closing = Vec::new();
         let mut shared = self.lock();
-        shared.machine.handle(&input, Instant::now());
+        shared.machine.handle(input, Instant::now());
         while let Some(action) = shared.machine.poll_action() {
             match action {
                 Action::Establish {
@@ -253,7 +253,7 @@ async fn establish(pool: Arc<Pool>, id: ConnectionId, generation: u64) {
     match connected {
         Ok(connection) => {
             pool.lock().idle.insert(id, connection);
-            pool.apply(Input::Established(id), None);
+            pool.apply(&Input::Established(id), None);
         }
         Err(error) => {
             // The topology hears of it first, so that the next selection knows better.
@@ -261,7 +261,7 @@ async fn establish(pool: Arc<Pool>, id: ConnectionId, generation: u64) {
             pool.topology
                 .report(&pool.server, generation, phase, &error)
                 .await;
-            pool.apply(Input::EstablishFailed(id), Some(error));
+            pool.apply(&Input::EstablishFailed(id), Some(error));
         }
     }
 }
@@ -277,7 +277,7 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         if !self.over {
             self.pool.lock().waiters.remove(&self.waiter);
-            self.pool.apply(Input::WaiterLeft(self.waiter), None);
+            self.pool.apply(&Input::WaiterLeft(self.waiter), None);
         }
     }
 }
@@ -407,7 +407,7 @@ impl Drop for PooledConnection {
             self.pool.lock().idle.insert(self.id, connection);
         }
         self.pool.apply(
-            Input::CheckedIn {
+            &Input::CheckedIn {
                 connection: self.id,
                 reusable,
             },

@@ -177,7 +177,10 @@ impl Topology {
                 // Waiting would not help.
                 Err(reason) => {
                     let reason = Box::new(reason);
-                    return Err(Error::Selection { limit: Duration::ZERO, reason });
+                    return Err(Error::Selection {
+                        limit: Duration::ZERO,
+                        reason,
+                    });
                 }
             };
             self.handle.tell(Input::CheckRequested);
