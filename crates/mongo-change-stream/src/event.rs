@@ -8,7 +8,7 @@ use bson::{
     raw::{RawBsonRef, RawDocument},
 };
 use mongo_wire::Document;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use crate::{ResumeToken, StreamError, options::open_string};
 
@@ -100,12 +100,6 @@ impl<T> Image<T> {
             Self::Null => Image::Null,
             Self::Absent => Image::Absent,
         }
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Image<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Option::deserialize(deserializer)?.map_or(Self::Null, Self::Present))
     }
 }
 

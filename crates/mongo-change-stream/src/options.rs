@@ -1,9 +1,8 @@
 //! What to watch and how (change streams, "ChangeStreamOptions" and "Helper Method").
 
-use std::{borrow::Cow, fmt, time::Duration};
+use std::{fmt, time::Duration};
 
 use bson::{RawBson, Timestamp, raw::RawDocumentBuf};
-use serde::de::Visitor;
 
 use crate::ResumeToken;
 
@@ -115,12 +114,6 @@ macro_rules! open_string {
             }
         }
 
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_str($crate::options::TextVisitor).map(|text| Self::from(text.as_ref()))
-            }
-        }
-
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(self.as_str())
@@ -129,25 +122,6 @@ macro_rules! open_string {
     };
 }
 pub(crate) use open_string;
-
-/// Reads a string without copying it where the format lets it be borrowed.
-pub(crate) struct TextVisitor;
-
-impl<'de> Visitor<'de> for TextVisitor {
-    type Value = Cow<'de, str>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a string")
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(text))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(text.to_owned()))
-    }
-}
 
 open_string! {
     /// The values of `fullDocument`; open, since servers may learn new ones.

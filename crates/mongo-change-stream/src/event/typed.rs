@@ -1,23 +1,25 @@
-//! Events as a struct, read by serde straight from the slice.
+//! Events as a struct, read straight from the slice.
 //!
-//! The implementations are written out rather than derived: `#[serde(flatten)]`, which would keep
-//! unknown fields, buffers every value, loses BSON types and cannot borrow.
+//! Only the documents of the watched collection go through serde; the event's own fields are read
+//! by hand, which costs a fraction and keeps unknown fields exactly as they came.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, marker::PhantomData};
+use std::{collections::BTreeMap, fmt};
 
-use bson::{DateTime, RawBson, Timestamp, Uuid, raw::RawDocumentBuf};
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error, MapAccess, Visitor},
+use bson::{
+    DateTime, RawBson, Timestamp, Uuid,
+    raw::{RawBsonRef, RawDocument, RawDocumentBuf},
 };
+use serde::{Deserialize, Deserializer, de::Error};
 
 use super::{Image, NamespaceType, OperationType};
-use crate::{ResumeToken, options::TextVisitor};
+use crate::{ResumeToken, token};
 
 /// A change event as servers up to 8.1 send it, with documents of the watched collection as `T`.
 ///
 /// Meant for pipelines that leave the event's shape alone. Fields that are missing are `None`;
-/// unknown ones are kept in `extra`. `T` may borrow from the event.
+/// unknown ones are kept in `extra`. `T` may borrow from the event. It is read from raw BSON only,
+/// as [`RawEvent::deserialize`](crate::RawEvent::deserialize) and
+/// `bson::deserialize_from_slice` do.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ChangeEvent<T> {
@@ -99,7 +101,7 @@ pub struct TruncatedArray {
 }
 
 /// `splitEvent`: which part of an event this is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SplitEvent {
     /// Counted from 1.
     pub fragment: u32,
@@ -107,54 +109,147 @@ pub struct SplitEvent {
     pub of: u32,
 }
 
-macro_rules! deserialize_open {
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for ChangeEvent<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let event = <&RawDocument>::deserialize(deserializer)?;
+        Self::read(RawBsonRef::Document(event)).map_err(D::Error::custom)
+    }
+}
+
+/// Which field does not fit, and why.
+struct Misfit {
+    path: String,
+    reason: String,
+}
+
+impl Misfit {
+    fn new(reason: impl fmt::Display) -> Self {
+        Self {
+            path: String::new(),
+            reason: reason.to_string(),
+        }
+    }
+
+    fn found(value: RawBsonRef<'_>, expected: &str) -> Self {
+        Self::new(format_args!(
+            "expected {expected}, found {:?}",
+            value.element_type()
+        ))
+    }
+
+    fn under(mut self, key: &str) -> Self {
+        let dot = if self.path.is_empty() { "" } else { "." };
+        self.path = format!("{key}{dot}{}", self.path);
+        self
+    }
+}
+
+impl fmt::Display for Misfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.path.as_str() {
+            "" => f.write_str(&self.reason),
+            path => write!(f, "{path}: {}", self.reason),
+        }
+    }
+}
+
+/// A value of an event's field.
+trait Value<'a>: Sized {
+    fn read(value: RawBsonRef<'a>) -> Result<Self, Misfit>;
+}
+
+impl<'a, V: Value<'a>> Value<'a> for Option<V> {
+    fn read(value: RawBsonRef<'a>) -> Result<Self, Misfit> {
+        if value == RawBsonRef::Null {
+            Ok(None)
+        } else {
+            V::read(value).map(Some)
+        }
+    }
+}
+
+impl<'a, V: Value<'a>> Value<'a> for Vec<V> {
+    fn read(value: RawBsonRef<'a>) -> Result<Self, Misfit> {
+        let array = value
+            .as_array()
+            .ok_or_else(|| Misfit::found(value, "an array"))?;
+        array
+            .into_iter()
+            .map(|item| V::read(item.map_err(Misfit::new)?))
+            .collect()
+    }
+}
+
+impl<'a, T: Deserialize<'a>> Value<'a> for Image<T> {
+    fn read(value: RawBsonRef<'a>) -> Result<Self, Misfit> {
+        match value {
+            RawBsonRef::Null => Ok(Self::Null),
+            RawBsonRef::Document(document) => bson::deserialize_from_slice(document.as_bytes())
+                .map(Self::Present)
+                .map_err(Misfit::new),
+            other => Err(Misfit::found(other, "a document")),
+        }
+    }
+}
+
+macro_rules! scalars {
+    ($($type:ty, $expected:literal: $read:expr;)+) => {
+        $(impl<'a> Value<'a> for $type {
+            fn read(value: RawBsonRef<'a>) -> Result<Self, Misfit> {
+                let read: fn(RawBsonRef<'a>) -> Option<Self> = $read;
+                read(value).ok_or_else(|| Misfit::found(value, $expected))
+            }
+        })+
+    };
+}
+
+scalars! {
+    String, "a string": |value| value.as_str().map(str::to_owned);
+    OperationType, "a string": |value| value.as_str().map(Self::from);
+    NamespaceType, "a string": |value| value.as_str().map(Self::from);
+    Timestamp, "a timestamp": |value| value.as_timestamp();
+    DateTime, "a date": |value| value.as_datetime();
+    i64, "an integer": |value| value.as_i64().or_else(|| value.as_i32().map(i64::from));
+    u32, "a positive integer": |value| i64::read(value).ok()?.try_into().ok();
+    Uuid, "a UUID": |value| value.as_binary()?.to_binary().to_uuid().ok();
+    ResumeToken, "a document": |value| value.as_document().map(token::copy);
+    RawDocumentBuf, "a document": |value| value.as_document().map(RawDocument::to_owned);
+}
+
+/// Reads a struct field by field; what has no place in it goes to `$extra`.
+macro_rules! fields {
     ($name:ident $(<$t:ident>)? {
         required: { $($required_key:literal => $required:ident),* },
         optional: { $($key:literal => $field:ident),* $(,)? },
+        $(unknown: $extra:ident,)?
     }) => {
-        impl<'de $(, $t: Deserialize<'de>)?> Deserialize<'de> for $name $(<$t>)? {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                struct Fields $(<$t>)? (PhantomData<($($t,)?)>);
-
-                impl<'de $(, $t: Deserialize<'de>)?> Visitor<'de> for Fields $(<$t>)? {
-                    type Value = $name $(<$t>)?;
-
-                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                        f.write_str(concat!("struct ", stringify!($name)))
-                    }
-
-                    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                        $(let mut $required = None;)*
-                        $(let mut $field = Default::default();)*
-                        let mut extra = BTreeMap::new();
-                        while let Some(Key(key)) = map.next_key()? {
-                            match key.as_ref() {
-                                $($required_key => $required = Some(map.next_value()?),)*
-                                $($key => $field = map.next_value()?,)*
-                                _ => drop(extra.insert(key.into_owned(), map.next_value()?)),
-                            }
-                        }
-                        $(let $required = $required.ok_or_else(|| A::Error::missing_field($required_key))?;)*
-                        Ok($name { $($required,)* $($field,)* extra })
+        impl<'a $(, $t: Deserialize<'a>)?> Value<'a> for $name $(<$t>)? {
+            fn read(value: RawBsonRef<'a>) -> Result<Self, Misfit> {
+                let document = value.as_document().ok_or_else(|| Misfit::found(value, "a document"))?;
+                $(let mut $required = None;)*
+                $(let mut $field = Default::default();)*
+                $(let mut $extra = BTreeMap::<String, RawBson>::new();)?
+                for element in document.iter_elements() {
+                    let element = element.map_err(Misfit::new)?;
+                    let key = element.key().as_str();
+                    let value = element.value().map_err(|error| Misfit::new(error).under(key))?;
+                    match key {
+                        $($required_key => {
+                            $required = Some(Value::read(value).map_err(|misfit| misfit.under(key))?);
+                        })*
+                        $($key => $field = Value::read(value).map_err(|misfit| misfit.under(key))?,)*
+                        _ => { $($extra.insert(key.to_owned(), RawBson::from(value));)? }
                     }
                 }
-
-                deserializer.deserialize_map(Fields(PhantomData))
+                $(let $required =
+                    $required.ok_or_else(|| Misfit::new("the field is missing").under($required_key))?;)*
+                Ok($name { $($required,)* $($field,)* $($extra,)? })
             }
         }
     };
 }
 
-/// A key that is only copied when it has to be kept.
-struct Key<'a>(Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Key<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_str(TextVisitor).map(Self)
-    }
-}
-
-deserialize_open! {
+fields! {
     ChangeEvent<T> {
         required: { "_id" => id },
         optional: {
@@ -174,19 +269,21 @@ deserialize_open! {
             "lsid" => lsid,
             "splitEvent" => split_event,
         },
+        unknown: extra,
     }
 }
 
-deserialize_open! {
+fields! {
     EventNamespace {
         required: { "db" => db },
         optional: {
             "coll" => coll,
         },
+        unknown: extra,
     }
 }
 
-deserialize_open! {
+fields! {
     UpdateDescription {
         required: {},
         optional: {
@@ -195,12 +292,21 @@ deserialize_open! {
             "truncatedArrays" => truncated_arrays,
             "disambiguatedPaths" => disambiguated_paths,
         },
+        unknown: extra,
     }
 }
 
-deserialize_open! {
+fields! {
     TruncatedArray {
         required: { "field" => field, "newSize" => new_size },
+        optional: {},
+        unknown: extra,
+    }
+}
+
+fields! {
+    SplitEvent {
+        required: { "fragment" => fragment, "of" => of },
         optional: {},
     }
 }

@@ -30,7 +30,7 @@ fn all_options() -> WatchOptions {
     }
 }
 
-fn aggregate_for(target: WatchTarget, pipeline: Vec<Document>, options: WatchOptions) -> Document {
+fn aggregate_for(target: WatchTarget, pipeline: &[Document], options: WatchOptions) -> Document {
     let stream = Stream::watching(target, pipeline, options, without_prefetch());
     let mut command = stream.aggregate().body.clone();
     command.insert("$db", stream.aggregate().database.clone());
@@ -60,7 +60,7 @@ fn rule_1_3_5_plain_watch_has_an_empty_stage_at_every_level() {
     ];
     for (target, expected) in cases {
         assert_eq!(
-            aggregate_for(target, Vec::new(), WatchOptions::default()),
+            aggregate_for(target, &[], WatchOptions::default()),
             expected
         );
     }
@@ -68,8 +68,8 @@ fn rule_1_3_5_plain_watch_has_an_empty_stage_at_every_level() {
 
 #[test]
 fn rule_1_7_pipeline_and_conflicting_options_go_to_the_server_as_they_are() {
-    let stages = vec![doc! { "$changeStream": {} }, doc! { "$bogus": 1 }];
-    let command = aggregate_for(collection(), stages.clone(), all_options());
+    let stages = [doc! { "$changeStream": {} }, doc! { "$bogus": 1 }];
+    let command = aggregate_for(collection(), &stages, all_options());
     let pipeline = command.get_array("pipeline").unwrap();
     let rest: Vec<_> = pipeline[1..]
         .iter()
@@ -80,7 +80,7 @@ fn rule_1_7_pipeline_and_conflicting_options_go_to_the_server_as_they_are() {
 
 #[test]
 fn rule_2_each_option_goes_to_its_place() {
-    let command = aggregate_for(collection(), Vec::new(), all_options());
+    let command = aggregate_for(collection(), &[], all_options());
     let stage = doc! {
         "fullDocument": "updateLookup",
         "fullDocumentBeforeChange": "required",
@@ -107,7 +107,7 @@ fn rule_4_unknown_values_of_open_options_are_sent() {
         full_document_before_change: Some("sooner".into()),
         ..WatchOptions::default()
     };
-    let command = aggregate_for(collection(), Vec::new(), options);
+    let command = aggregate_for(collection(), &[], options);
     let stage = doc! { "fullDocument": "later", "fullDocumentBeforeChange": "sooner" };
     assert_eq!(
         command.get_array("pipeline").unwrap()[0],
@@ -185,7 +185,7 @@ fn rule_2_batch_size_zero_is_sent_with_the_aggregate() {
         batch_size: Some(0),
         ..WatchOptions::default()
     };
-    let command = aggregate_for(collection(), Vec::new(), options);
+    let command = aggregate_for(collection(), &[], options);
     assert_eq!(
         command.get_document("cursor").unwrap(),
         &doc! { "batchSize": 0 }
@@ -201,7 +201,7 @@ fn rule_6_get_more_uses_the_namespace_and_id_of_the_last_reply() {
     };
     let mut stream = Stream::watching(
         WatchTarget::Cluster,
-        Vec::new(),
+        &[],
         WatchOptions::default(),
         without_prefetch(),
     );

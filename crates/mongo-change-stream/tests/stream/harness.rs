@@ -83,12 +83,12 @@ impl Stream {
     }
 
     pub(crate) fn with(options: WatchOptions, config: StreamConfig) -> Self {
-        Self::watching(collection(), Vec::new(), options, config)
+        Self::watching(collection(), &[], options, config)
     }
 
     pub(crate) fn watching(
         target: WatchTarget,
-        pipeline: Vec<Document>,
+        pipeline: &[Document],
         options: WatchOptions,
         config: StreamConfig,
     ) -> Self {

@@ -77,7 +77,7 @@ fn open(options: WatchOptions, config: &StreamConfig, wire: i32) -> Stream {
         database: "model".into(),
         collection: "c".into(),
     };
-    let mut stream = Stream::watching(target, vec![user_stage()], options, config.clone());
+    let mut stream = Stream::watching(target, &[user_stage()], options, config.clone());
     stream.wire = wire;
     stream
 }

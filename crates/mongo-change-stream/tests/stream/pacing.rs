@@ -140,6 +140,7 @@ fn aggregates_during(
             Some(command) => {
                 if !command.is_get_more() {
                     ordered.push(stream.now - began);
+                    assert!(ordered.len() < 1_000, "a storm of aggregates");
                 }
                 answer(stream, ordered.len());
             }
@@ -200,7 +201,8 @@ fn failing_resume_aggregates_spare_the_servers_too() {
 
 #[test]
 fn progress_makes_the_next_resume_immediate_again() {
-    let cases: [(&str, fn(&mut Stream), bool); 4] = [
+    type Progress = fn(&mut Stream);
+    let cases: [(&str, Progress, bool); 4] = [
         (
             "an event",
             |stream| stream.reply(&batch(1, &["a"], "p")),

@@ -189,8 +189,8 @@ fn rule_24_only_the_start_point_changes() {
         show_expanded_events: Some(false),
         ..resumed_after("u")
     };
-    let stages = vec![doc! { "$match": { "a": 1 } }];
-    let mut stream = Stream::watching(collection(), stages, options, without_prefetch());
+    let stages = [doc! { "$match": { "a": 1 } }];
+    let mut stream = Stream::watching(collection(), &stages, options, without_prefetch());
     let mut expected = stream.aggregate().body.clone();
     let stage = expected.get_array_mut("pipeline").unwrap()[0]
         .as_document_mut()
