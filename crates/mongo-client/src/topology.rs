@@ -131,7 +131,7 @@ impl Topology {
             limits,
             handle: handle.clone(),
             publish,
-            pools: BTreeMap::new(),
+            pools: Arc::default(),
             monitors: BTreeMap::new(),
         };
         tokio::spawn(task.run(inbox));
@@ -261,7 +261,8 @@ struct Task {
     limits: PoolLimits,
     handle: TopologyHandle,
     publish: watch::Sender<Snapshot>,
-    pools: BTreeMap<ServerAddress, Arc<Pool>>,
+    /// Shared with the snapshots, and copied only when a server comes or goes.
+    pools: Arc<BTreeMap<ServerAddress, Arc<Pool>>>,
     monitors: BTreeMap<ServerId, MonitorTasks>,
 }
 
@@ -329,7 +330,7 @@ impl Task {
                 Action::CloseServer(server) => {
                     self.monitors.remove(&server);
                     if self.pool_of(&server).is_some() {
-                        let pool = self.pools.remove(&server.address);
+                        let pool = Arc::make_mut(&mut self.pools).remove(&server.address);
                         after_publishing.extend(pool.map(|pool| (pool, None)));
                     }
                 }
@@ -339,7 +340,7 @@ impl Task {
         // Even an equal description is published: a check has ended, which waiters look at.
         self.publish.send_replace(Snapshot {
             description: self.machine.description(),
-            pools: Arc::new(self.pools.clone()),
+            pools: Arc::clone(&self.pools),
             closed,
         });
         for (pool, clear) in after_publishing {
@@ -370,7 +371,7 @@ impl Task {
 
         let connector = Arc::clone(&self.connector);
         let pool = Pool::new(server.clone(), self.limits, connector, self.handle.clone());
-        self.pools.insert(server.address, pool);
+        Arc::make_mut(&mut self.pools).insert(server.address, pool);
     }
 
     fn order(&self, server: &ServerId, order: Order) {
