@@ -7,8 +7,8 @@
 //! specification's rules.
 //!
 //! What it is not: it opens no socket, has no clock, selects no server, knows no session. Commands
-//! carry no `$db`, `lsid`, `$clusterTime`, `$readPreference` or read concern; whoever runs them adds
-//! those.
+//! carry no `$db`, `lsid`, `$clusterTime`, `$readPreference` or read concern; whoever runs them
+//! adds those.
 //!
 //! # The run loop
 //!

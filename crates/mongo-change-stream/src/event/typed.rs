@@ -225,7 +225,8 @@ macro_rules! fields {
     }) => {
         impl<'a $(, $t: Deserialize<'a>)?> Value<'a> for $name $(<$t>)? {
             fn read(value: RawBsonRef<'a>) -> Result<Self, Misfit> {
-                let document = value.as_document().ok_or_else(|| Misfit::found(value, "a document"))?;
+                let misfit = || Misfit::found(value, "a document");
+                let document = value.as_document().ok_or_else(misfit)?;
                 $(let mut $required = None;)*
                 $(let mut $field = Default::default();)*
                 $(let mut $extra = BTreeMap::<String, RawBson>::new();)?
@@ -233,16 +234,18 @@ macro_rules! fields {
                     let element = element.map_err(Misfit::new)?;
                     let key = element.key().as_str();
                     let value = element.value().map_err(|error| Misfit::new(error).under(key))?;
+                    let here = |misfit: Misfit| misfit.under(key);
                     match key {
                         $($required_key => {
-                            $required = Some(Value::read(value).map_err(|misfit| misfit.under(key))?);
+                            $required = Some(Value::read(value).map_err(here)?);
                         })*
-                        $($key => $field = Value::read(value).map_err(|misfit| misfit.under(key))?,)*
+                        $($key => $field = Value::read(value).map_err(here)?,)*
                         _ => { $($extra.insert(key.to_owned(), RawBson::from(value));)? }
                     }
                 }
-                $(let $required =
-                    $required.ok_or_else(|| Misfit::new("the field is missing").under($required_key))?;)*
+                $(let $required = $required.ok_or_else(|| {
+                    Misfit::new("the field is missing").under($required_key)
+                })?;)*
                 Ok($name { $($required,)* $($field,)* $($extra,)? })
             }
         }
