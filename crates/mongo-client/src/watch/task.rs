@@ -267,14 +267,21 @@ fn answered(bound: Bound, reply: mongo_wire::CommandReply) -> (Option<Bound>, In
 
 fn failed(error: Error) -> Input {
     let kind = match &error {
-        Error::Timeout { .. } => FailureKind::Timeout,
+        // A hello that is refused comes from a server that is starting or ending.
+        Error::Io { .. } | Error::Hello { .. } => FailureKind::Network,
+        Error::Timeout { .. } | Error::WaitQueueTimeout { .. } => FailureKind::Timeout,
         Error::PoolCleared { .. } => FailureKind::PoolCleared,
         Error::ServerGone { .. } => FailureKind::ServerGone,
         Error::Selection { .. } => FailureKind::Selection,
-        Error::Malformed { .. } | Error::Violation { .. } => FailureKind::Protocol,
+        Error::Malformed { .. } | Error::Violation { .. } | Error::Reply { .. } => {
+            FailureKind::Protocol
+        }
         Error::Shutdown => FailureKind::Shutdown,
-        Error::Misuse(_) | Error::Encode(_) => FailureKind::Rejected,
-        _ => FailureKind::Network,
+        Error::Uri(_)
+        | Error::Misuse(_)
+        | Error::Encode(_)
+        | Error::Server { .. }
+        | Error::ChangeStream(_) => FailureKind::Rejected,
     };
     Input::CommandFailed {
         failure: Failure::new(kind, error),
