@@ -429,3 +429,28 @@ fn servers_differ_by_what_matters_and_not_by_when_or_how_fast() {
     assert_ne!(answered("a", 1, &base), answered("b", 1, &base));
     assert_ne!(failed("a"), Arc::new(ServerDescription::unknown(id("a"))));
 }
+
+#[test]
+fn equal_servers_are_chosen_equally_often_with_and_without_conditions() {
+    let secondaries = (0..5).map(|port| secondary(&format!("a:{}", port + 1), 1, 0, "ny"));
+    let set = topology(TopologyType::ReplicaSetNoPrimary, secondaries);
+    let plain = ReadPreference::new(ReadPreferenceMode::Secondary);
+    let tagged = ReadPreference {
+        tag_sets: vec![TagSet::from_iter([("dc", "ny")])],
+        ..plain.clone()
+    };
+    let all: &ServerSelector = &|_| {};
+    for (preference, selector) in [(&plain, None), (&tagged, None), (&plain, Some(all))] {
+        let criteria = SelectionCriteria::read(preference).with_selector(selector);
+        let mut rng = Rng::from_seed(5);
+        let mut times = [0_u32; 5];
+        for _ in 0..5_000 {
+            let server = set.select(&criteria, |_| 0, &mut rng).unwrap();
+            times[usize::from(server.address().port().unwrap()) - 1] += 1;
+        }
+        assert!(
+            times.iter().all(|times| (850..1_150).contains(times)),
+            "{criteria}: {times:?}"
+        );
+    }
+}

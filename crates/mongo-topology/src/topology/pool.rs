@@ -86,3 +86,32 @@ impl Topology {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(number: u16) -> Option<ObjectId> {
+        let mut bytes = [0; 12];
+        bytes[..2].copy_from_slice(&number.to_be_bytes());
+        Some(ObjectId::from_bytes(bytes))
+    }
+
+    #[test]
+    fn each_service_has_a_generation_of_its_own() {
+        let mut pool = Pool::default();
+        assert_eq!((pool.clear(service(1)), pool.clear(service(1))), (1, 2));
+        assert_eq!(pool.generation(service(1)), 2);
+        assert_eq!((pool.generation(service(2)), pool.generation(None)), (0, 0));
+    }
+
+    #[test]
+    fn no_more_services_are_remembered_than_the_limit() {
+        let mut pool = Pool::default();
+        for number in 0..2_000 {
+            pool.clear(service(number));
+        }
+        assert_eq!(pool.services.len(), MAX_SERVICES);
+        assert_eq!(pool.generation(service(1_999)), 1);
+    }
+}

@@ -275,3 +275,30 @@ fn an_equal_description_is_no_change_and_several_count_as_one() {
         "straight from not checked to stale"
     );
 }
+
+#[test]
+fn a_direct_connection_to_another_set_than_asked_for_is_no_use() {
+    let table = [
+        (server("a", ServerType::RsPrimary), true, None),
+        (
+            server("a", ServerType::Standalone),
+            false,
+            Some("server is in no replica set, but replica set \"wanted\" was asked for"),
+        ),
+        (
+            server("a", ServerType::RsPrimary),
+            false,
+            Some("server is in replica set \"rs\", but replica set \"wanted\" was asked for"),
+        ),
+    ];
+    for (server, is_wanted, expected) in table {
+        let servers: Servers = [Arc::new(ServerDescription::unknown(id("a")))]
+            .into_iter()
+            .collect();
+        let mut single = TopologyDescription::new(TopologyType::Single, servers);
+        single.set_name = Some(if is_wanted { "rs" } else { "wanted" }.to_owned());
+        let outcome = apply(&single, server, 1);
+        let server = outcome.topology.servers.iter().next().unwrap();
+        assert_eq!(server.error().map(ToString::to_string).as_deref(), expected);
+    }
+}

@@ -42,7 +42,16 @@ fn closing_ends_every_check_and_comes_last() {
         ]
     );
     assert_eq!(world.topology.poll_timeout(), None);
-    assert!(world.topology.description().servers.is_empty());
+    let closed = world.topology.description();
+    assert!(closed.servers.is_empty());
+    assert_eq!(
+        (
+            &closed.set_name,
+            closed.max_election_id,
+            closed.max_set_version
+        ),
+        (&None, None, None)
+    );
     for late in [Input::CheckRequested, Input::Close] {
         world.handle(late);
         assert_eq!(world.actions, []);

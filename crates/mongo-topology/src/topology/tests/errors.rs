@@ -101,8 +101,12 @@ fn the_outcome_of_a_cancelled_check_changes_nothing() {
         round_trip: None,
         more_to_come: true,
     };
-    world.handle(late);
+    world.handle(late.clone());
     assert_eq!(world.actions, []);
+    world.advance(HEARTBEAT);
+    assert!(world.check("a").is_some());
+    world.handle(late);
+    assert_eq!(world.actions, [], "nor while the next check runs");
     assert_eq!(world.server_type("a"), ServerType::Unknown);
 }
 

@@ -68,6 +68,15 @@ fn the_old_primary_is_dropped_when_the_new_one_shows_even_if_it_is_silent() {
 }
 
 #[test]
+fn the_old_primary_is_checked_at_once_when_it_is_polled() {
+    let mut world = World::new("mongodb://a,b,c/?replicaSet=rs&serverMonitoringMode=poll");
+    world.reply("a", &primary(1, &HOSTS));
+    world.advance(MIN_HEARTBEAT);
+    world.reply("b", &primary(2, &HOSTS));
+    assert!(world.has("Hello a:27017"));
+}
+
+#[test]
 fn a_member_that_names_a_primary_gets_that_one_checked_at_once() {
     let mut world = three();
     world.fail("a", CheckError::network("reset"));

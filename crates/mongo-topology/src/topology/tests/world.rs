@@ -103,9 +103,18 @@ impl World {
         reply: &RawDocumentBuf,
         more_to_come: bool,
     ) {
+        self.reply_after(address, reply, (RTT, more_to_come));
+    }
+
+    pub(super) fn reply_after(
+        &mut self,
+        address: &str,
+        reply: &RawDocumentBuf,
+        (round_trip, more_to_come): (Duration, bool),
+    ) {
         let (server, check, _) = self.end(address);
         let reply = HelloReply::parse(reply).unwrap();
-        let round_trip = Some(RTT);
+        let round_trip = Some(round_trip);
         self.handle(Input::HelloReceived {
             server,
             check,
