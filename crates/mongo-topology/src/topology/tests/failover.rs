@@ -99,11 +99,7 @@ fn a_pool_that_learns_of_a_new_primary_first_tells_everybody() {
     });
     assert_eq!(world.write_target(), Ok("b:27017".to_owned()));
 
-    world.application_error(
-        "b",
-        ErrorPhase::Established,
-        ApplicationError::network("reset"),
-    );
+    world.application_error("b", ErrorPhase::Established, command_error(91));
     let reply = HelloReply::parse(&streaming(primary(2, &HOSTS), 3)).unwrap();
     world.handle(Input::HandshakeReceived {
         server,
@@ -128,5 +124,18 @@ fn a_snapshot_is_new_after_every_check_so_that_waiters_look_again() {
         ));
         world.handle(Input::CheckRequested);
         world.advance(MIN_HEARTBEAT);
+    }
+}
+
+#[test]
+fn a_reply_of_the_known_state_is_taken_and_an_older_one_is_not() {
+    for (counter, expected) in [(1, true), (0, false)] {
+        let mut world = three();
+        let before = world.topology.description();
+        let reply = streaming(secondary_of("c:27017", &HOSTS), counter);
+        world.reply_streaming("b", &reply, true);
+        let is_taken = !std::sync::Arc::ptr_eq(&before, &world.topology.description());
+        assert_eq!(is_taken, expected, "counter {counter}");
+        assert!(world.check("b").is_some(), "the stream goes on in any case");
     }
 }
