@@ -150,6 +150,30 @@ async fn a_seed_that_is_nobody_and_a_name_that_is_none_each_say_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn waiting_for_a_server_that_is_not_there_is_quiet() {
+    let client = Client::new("mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=2000").unwrap();
+    let mut changes = client.topology_changes();
+    let mut news = 0;
+    let command = rawdoc! { "ping": 1 };
+    let waiting = client.run_admin_command(&command);
+    tokio::pin!(waiting);
+    loop {
+        tokio::select! {
+            result = &mut waiting => {
+                assert!(matches!(result, Err(Error::Selection { .. })), "{result:?}");
+                break;
+            }
+            _ = changes.next() => news += 1,
+        }
+    }
+    // A check every half second, and what it takes to get started.
+    assert!(
+        (2..=8).contains(&news),
+        "{news} descriptions in two seconds"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_yet_is_refused_before_anything_is_sent() {
     for uri in [
         "mongodb://user:pass@localhost/",

@@ -337,12 +337,17 @@ impl Task {
                 other => tracing::debug!(?other, "an order that this client does not carry out"),
             }
         }
-        // Even an equal description is published: a check has ended, which waiters look at.
-        self.publish.send_replace(Snapshot {
-            description: self.machine.description(),
-            pools: Arc::clone(&self.pools),
-            closed,
-        });
+        // The machine makes a new description for every check that has ended, even an equal one,
+        // and waiters look at each. Nothing else may wake them: they would ask for checks again.
+        let description = self.machine.description();
+        if closed || !Arc::ptr_eq(&self.publish.borrow().description, &description) {
+            let pools = Arc::clone(&self.pools);
+            self.publish.send_replace(Snapshot {
+                description,
+                pools,
+                closed,
+            });
+        }
         for (pool, clear) in after_publishing {
             match clear {
                 Some((generation, interrupt_in_use)) => pool.clear(generation, interrupt_in_use),
