@@ -13,7 +13,9 @@ fn ping() -> RawDocumentBuf {
 }
 
 fn documents(count: i32) -> Vec<Document> {
-    (0..count).map(|id| Document::from(rawdoc! { "_id": id, "text": "event ".repeat(20) })).collect()
+    (0..count)
+        .map(|id| Document::from(rawdoc! { "_id": id, "text": "event ".repeat(20) }))
+        .collect()
 }
 
 fn sequence(identifier: &str, documents: &[Document]) -> DocumentSequence {
@@ -23,7 +25,8 @@ fn sequence(identifier: &str, documents: &[Document]) -> DocumentSequence {
 /// An insert whose documents stand beside the command.
 fn insert(peer: &mut Peer, collection: &str, documents: &[Document]) -> OpMsg {
     let command = rawdoc! { "insert": collection, "$db": "wire" };
-    peer.request(command).with_sequence(sequence("documents", documents))
+    peer.request(command)
+        .with_sequence(sequence("documents", documents))
 }
 
 /// Puts documents into a new collection.
@@ -34,7 +37,8 @@ fn filled(peer: &mut Peer, collection: &str, count: i32) {
 }
 
 fn stored(peer: &mut Peer, collection: &str) -> Vec<Document> {
-    let find = rawdoc! { "find": collection, "sort": { "_id": 1 }, "batchSize": 10_000, "$db": "wire" };
+    let find =
+        rawdoc! { "find": collection, "sort": { "_id": 1 }, "batchSize": 10_000, "$db": "wire" };
     let batch = peer.run_command(find).cursor().unwrap().batch;
     batch.documents().collect::<Result<_, _>>().unwrap()
 }
@@ -51,11 +55,17 @@ fn checksummed_request_gets_a_checksummed_reply() {
 
     let mut body = frame.body.to_vec();
     body[10] ^= 1;
-    let damaged = Frame { body: body.into(), ..frame };
+    let damaged = Frame {
+        body: body.into(),
+        ..frame
+    };
     let error = Message::from_frame(damaged, &Limits::default()).unwrap_err();
     let is_checksum = matches!(
         error,
-        DecodeError::Violation { breach: Breach::Checksum { .. }, .. }
+        DecodeError::Violation {
+            breach: Breach::Checksum { .. },
+            ..
+        }
     );
     assert!(is_checksum, "{error}");
 }
@@ -79,7 +89,11 @@ fn every_compressor_works_both_ways() {
         for flags in [Flags::empty(), Flags::CHECKSUM_PRESENT] {
             let request = insert(&mut peer, collection, &documents(500)).with_flags(flags);
             let bytes = encoded(&request.into(), Some(compressor));
-            assert!(bytes.len() < 20_000, "{} bytes by {compressor}", bytes.len());
+            assert!(
+                bytes.len() < 20_000,
+                "{} bytes by {compressor}",
+                bytes.len()
+            );
             peer.send(&bytes);
             let frame = peer.read_frame().unwrap();
             assert_eq!(frame.compressor().map(|c| c.id()), Some(compressor.id()));
@@ -92,7 +106,10 @@ fn every_compressor_works_both_ways() {
             assert_eq!(frame.compressor().map(|c| c.id()), Some(compressor.id()));
             let reply = CommandReply::new(opened(frame).body().clone());
             let batch = reply.cursor().unwrap().batch;
-            assert_eq!(batch.documents().collect::<Result<Vec<_>, _>>(), Ok(documents(500)));
+            assert_eq!(
+                batch.documents().collect::<Result<Vec<_>, _>>(),
+                Ok(documents(500))
+            );
             peer.run_command(rawdoc! { "drop": collection, "$db": "wire" });
         }
     }
@@ -166,17 +183,27 @@ fn exhaust_get_more_is_a_chain_of_replies() {
     filled(&mut peer, "exhaust", 10);
     let find = rawdoc! { "find": "exhaust", "batchSize": 2, "$db": "wire" };
     let cursor = peer.run_command(find).cursor().unwrap().id;
-    let more = rawdoc! { "getMore": cursor, "collection": "exhaust", "batchSize": 2, "$db": "wire" };
+    let more =
+        rawdoc! { "getMore": cursor, "collection": "exhaust", "batchSize": 2, "$db": "wire" };
     let request = peer.request(more).with_flags(Flags::EXHAUST_ALLOWED);
     let replies = chain(&mut peer, request);
     let cursors: Vec<_> = replies
         .iter()
         .map(|reply| CommandReply::new(reply.body().clone()).cursor().unwrap())
         .collect();
-    let count: usize = cursors.iter().map(|cursor| cursor.batch.iter().count()).sum();
+    let count: usize = cursors
+        .iter()
+        .map(|cursor| cursor.batch.iter().count())
+        .sum();
     assert_eq!(count, 8);
     assert!(replies.len() >= 4);
-    assert!(cursors.iter().rev().skip(1).all(|before| before.id == cursor));
+    assert!(
+        cursors
+            .iter()
+            .rev()
+            .skip(1)
+            .all(|before| before.id == cursor)
+    );
     assert_eq!(cursors.last().unwrap().id, 0);
     // The chain is over: the connection takes requests again.
     peer.run_command(ping());
@@ -198,7 +225,9 @@ fn exhaust_change_stream_sends_events_unasked() {
     let (mut sent, mut seen) = (0, 0);
     while seen < 3 {
         if sent == seen {
-            writer.run_command(rawdoc! { "insert": "streamed", "documents": [{ "_id": sent }], "$db": "wire" });
+            writer.run_command(
+                rawdoc! { "insert": "streamed", "documents": [{ "_id": sent }], "$db": "wire" },
+            );
             sent += 1;
         }
         let reply = peer.read();
@@ -245,7 +274,8 @@ fn oldest_handshake_is_a_query_and_its_reply() {
     peer.send_message(&Message::Query(query), None);
     let frame = peer.read_frame().unwrap();
     assert_eq!(frame.header.op_code, OpCode::OP_REPLY);
-    let Message::Reply(reply) = Message::from_frame(frame.clone(), &Limits::default()).unwrap() else {
+    let Message::Reply(reply) = Message::from_frame(frame.clone(), &Limits::default()).unwrap()
+    else {
         panic!("{frame:?}");
     };
     assert_eq!(reply.response_to, 77);
@@ -253,5 +283,9 @@ fn oldest_handshake_is_a_query_and_its_reply() {
     assert_eq!(documents.len(), 1);
     assert!(CommandReply::new(documents[0].clone()).is_ok().unwrap());
     let again = encoded(&Message::Reply(reply), None);
-    assert_eq!(again[16..], frame.body, "it is written as the server wrote it");
+    assert_eq!(
+        again[16..],
+        frame.body,
+        "it is written as the server wrote it"
+    );
 }

@@ -2,21 +2,17 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use bson::{RawDocumentBuf, rawdoc};
 use bytes::BytesMut;
+use integration_tests::shared_set;
 use mongo_wire::{CommandReply, Compressor, Document, Frame, Limits, Message, OpMsg};
-use testbed::cluster::ReplicaSet;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// One server for all tests of this program; it goes when the program ends.
-static SERVER: LazyLock<ReplicaSet> = LazyLock::new(|| ReplicaSet::start(1).unwrap());
-
 pub(crate) fn address() -> String {
-    SERVER.primary().unwrap().address().to_owned()
+    shared_set().primary().unwrap().address().to_owned()
 }
 
 pub(crate) struct Peer {
@@ -90,10 +86,12 @@ impl Peer {
     /// Agrees with the server on one compressor.
     pub(crate) fn negotiate(&mut self, compressor: Compressor) {
         let name = compressor.name();
-        let reply =
-            self.run_command(rawdoc! { "hello": 1, "compression": [name], "$db": "admin" });
+        let reply = self.run_command(rawdoc! { "hello": 1, "compression": [name], "$db": "admin" });
         let agreed = reply.document().as_raw().get_array("compression").unwrap();
-        let agreed: Vec<_> = agreed.into_iter().map(|name| name.unwrap().as_str().unwrap()).collect();
+        let agreed: Vec<_> = agreed
+            .into_iter()
+            .map(|name| name.unwrap().as_str().unwrap())
+            .collect();
         assert_eq!(agreed, [name]);
     }
 }
@@ -102,7 +100,9 @@ pub(crate) fn encoded(message: &Message, compressor: Option<Compressor>) -> Byte
     let mut bytes = BytesMut::new();
     let limits = Limits::default();
     match compressor {
-        Some(compressor) => message.encode_compressed(&mut bytes, compressor, &limits).unwrap(),
+        Some(compressor) => message
+            .encode_compressed(&mut bytes, compressor, &limits)
+            .unwrap(),
         None => message.encode(&mut bytes, &limits).unwrap(),
     }
     bytes

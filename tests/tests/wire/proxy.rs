@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::{peer, python::python};
@@ -17,20 +17,38 @@ impl Drop for Running {
     }
 }
 
-/// Builds the example beside this test, if that has not been done.
+/// The example, which a test run of the whole workspace has built beside this program; built here
+/// if only this package is tested.
 fn example() -> PathBuf {
     let here = std::env::current_exe().unwrap();
-    let target = here.ancestors().nth(3).unwrap();
-    let profile = here.ancestors().nth(2).unwrap().file_name().unwrap();
+    let profile = here.ancestors().nth(2).unwrap();
+    let program = profile.join("examples/proxy");
+    let source =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/mongo-wire/examples/proxy.rs");
+    let changed = |path: &Path| path.metadata().and_then(|about| about.modified()).ok();
+    if changed(&program) > changed(&source) {
+        return program;
+    }
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--package", "mongo-wire", "--all-features"]);
-    cargo.args(["--example", "proxy", "--target-dir"]).arg(target);
-    if profile == "release" {
+    cargo.args([
+        "build",
+        "--quiet",
+        "--package",
+        "mongo-wire",
+        "--all-features",
+    ]);
+    cargo
+        .args(["--example", "proxy", "--target-dir"])
+        .arg(profile.parent().unwrap());
+    if profile.ends_with("release") {
         cargo.arg("--release");
     }
-    let status = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap();
+    let status = cargo
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .unwrap();
     assert!(status.success());
-    target.join(profile).join("examples/proxy")
+    program
 }
 
 const CLIENT: &str = r#"
@@ -50,9 +68,14 @@ for compressor in ["snappy", "zlib", "zstd"]:
 #[test]
 fn proxy_passes_pymongo_through_and_tells_what_it_does() {
     let mut proxy = Command::new(example());
-    proxy.arg("127.0.0.1:0").arg(peer::address()).stdout(Stdio::piped());
+    proxy
+        .arg("127.0.0.1:0")
+        .arg(peer::address())
+        .stdout(Stdio::piped());
     let mut proxy = Running(proxy.spawn().unwrap());
-    let mut lines = BufReader::new(proxy.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut lines = BufReader::new(proxy.0.stdout.take().unwrap())
+        .lines()
+        .map(Result::unwrap);
     let first = lines.next().unwrap();
     let address = first.split([' ', ',']).nth(2).unwrap().to_owned();
 
@@ -62,9 +85,18 @@ fn proxy_passes_pymongo_through_and_tells_what_it_does() {
     for compressor in ["snappy", "zlib", "zstd"] {
         for command in ["insert", "find", "getMore", "nonsense"] {
             let is_it = |line: &&String| line.contains(command) && line.contains(compressor);
-            assert!(said.iter().any(|line| is_it(&line)), "{command} {compressor}: {said:#?}");
+            assert!(
+                said.iter().any(|line| is_it(&line)),
+                "{command} {compressor}: {said:#?}"
+            );
         }
     }
-    assert!(said.iter().any(|line| line.contains("CommandNotFound")), "{said:#?}");
-    assert!(!said.iter().any(|line| line.contains("unreadable")), "{said:#?}");
+    assert!(
+        said.iter().any(|line| line.contains("CommandNotFound")),
+        "{said:#?}"
+    );
+    assert!(
+        !said.iter().any(|line| line.contains("unreadable")),
+        "{said:#?}"
+    );
 }

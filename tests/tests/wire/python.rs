@@ -9,13 +9,19 @@ use std::sync::LazyLock;
 use tempfile::TempDir;
 
 /// PyMongo, and what it compresses with.
-const PACKAGES: [&str; 3] = ["pymongo==4.20.0", "python-snappy==0.7.3", "backports.zstd==1.8.0"];
+const PACKAGES: [&str; 3] = [
+    "pymongo==4.20.0",
+    "python-snappy==0.7.3",
+    "backports.zstd==1.8.0",
+];
 
 static LIBRARY: LazyLock<PathBuf> = LazyLock::new(obtain);
 
 /// Runs Python with PyMongo at hand and returns what it prints.
 pub(crate) fn python(args: &[&OsStr]) -> String {
-    run(Command::new("python3").args(args).env("PYTHONPATH", &*LIBRARY))
+    run(Command::new("python3")
+        .args(args)
+        .env("PYTHONPATH", &*LIBRARY))
 }
 
 pub(crate) fn script() -> PathBuf {
@@ -27,7 +33,9 @@ pub(crate) fn script() -> PathBuf {
 fn obtain() -> PathBuf {
     let version = "import sys; print('%d.%d' % sys.version_info[:2], end='')";
     let version = run(Command::new("python3").args(["-c", version]));
-    let cache = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("target").join("testbed");
+    let cache = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .with_file_name("target")
+        .join("testbed");
     let place = cache.join(format!("pymongo-4.20.0-python{version}"));
     if place.is_dir() {
         return place;
@@ -35,7 +43,13 @@ fn obtain() -> PathBuf {
     fs::create_dir_all(&cache).unwrap();
     let work = TempDir::with_prefix_in(".pip-", &cache).unwrap();
     let ready = work.path().join("ready");
-    let flags = ["--quiet", "--disable-pip-version-check", "--only-binary", ":all:", "--target"];
+    let flags = [
+        "--quiet",
+        "--disable-pip-version-check",
+        "--only-binary",
+        ":all:",
+        "--target",
+    ];
     run(Command::new("python3")
         .args(["-m", "pip", "install"])
         .args(flags)
@@ -48,8 +62,15 @@ fn obtain() -> PathBuf {
 }
 
 fn run(command: &mut Command) -> String {
-    let output = command.stdin(Stdio::null()).output().expect("python3 is on PATH");
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .expect("python3 is on PATH");
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {}\n{stderr}", output.status);
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{stderr}",
+        output.status
+    );
     String::from_utf8(output.stdout).unwrap()
 }
