@@ -70,7 +70,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     seeds::make(&corpus())?;
     shell::run(fuzz(&tools).arg("build").args(&arguments.target))?;
     for target in targets {
-        shell::say(&format!("fuzzing {} for {} s", target.name, arguments.seconds));
+        shell::say(&format!(
+            "fuzzing {} for {} s",
+            target.name, arguments.seconds
+        ));
         shell::run(&mut target.command(&tools, arguments.seconds))?;
     }
     Ok(())

@@ -28,7 +28,10 @@ pub(super) fn frames() -> Vec<Frame> {
     };
     let messages: [Message; 7] = [
         OpMsg::new(1, ping()).into(),
-        OpMsg::new(2, ping()).in_response_to(1).with_flags(Flags::MORE_TO_COME).into(),
+        OpMsg::new(2, ping())
+            .in_response_to(1)
+            .with_flags(Flags::MORE_TO_COME)
+            .into(),
         body_last.into(),
         everything.into(),
         twice.into(),
@@ -36,28 +39,44 @@ pub(super) fn frames() -> Vec<Frame> {
         Message::Reply(OpReply::new(7, 6, &Document::from(rawdoc! { "ok": 1 }))),
     ];
     let mut frames: Vec<Frame> = messages.iter().filter_map(frame).collect();
-    let noop = frames.iter().filter_map(|frame| frame.compress(Compressor::Noop, &limits()).ok());
+    let noop = frames
+        .iter()
+        .filter_map(|frame| frame.compress(Compressor::Noop, &limits()).ok());
     frames.extend(noop.collect::<Vec<_>>());
-    frames.extend(Frame::new(8, 0, OpCode(2_010), Bytes::from_static(b"???"), &limits()));
+    frames.extend(Frame::new(
+        8,
+        0,
+        OpCode(2_010),
+        Bytes::from_static(b"???"),
+        &limits(),
+    ));
     frames
 }
 
 /// The elements of replies with everything the reader looks for.
 pub(super) fn replies() -> Vec<Vec<u8>> {
-    let time = bson::Timestamp { time: 1, increment: 2 };
+    let time = bson::Timestamp {
+        time: 1,
+        increment: 2,
+    };
     let cursor = |batch: &str| {
         let mut cursor = RawDocumentBuf::new();
         cursor.append(bson::cstr!("id"), 5_i64);
         cursor.append(bson::cstr!("ns"), "d.c");
-        let events: bson::RawArrayBuf =
-            [rawdoc! { "_id": { "_data": "82" } }, rawdoc! { "_id": { "_data": "83" } }]
-                .into_iter()
-                .collect();
+        let events: bson::RawArrayBuf = [
+            rawdoc! { "_id": { "_data": "82" } },
+            rawdoc! { "_id": { "_data": "83" } },
+        ]
+        .into_iter()
+        .collect();
         match batch {
             "first" => cursor.append(bson::cstr!("firstBatch"), events),
             _ => cursor.append(bson::cstr!("nextBatch"), events),
         }
-        cursor.append(bson::cstr!("postBatchResumeToken"), rawdoc! { "_data": "83" });
+        cursor.append(
+            bson::cstr!("postBatchResumeToken"),
+            rawdoc! { "_data": "83" },
+        );
         cursor
     };
     let replies = [
@@ -70,7 +89,10 @@ pub(super) fn replies() -> Vec<Vec<u8>> {
         rawdoc! { "ok": true, "writeConcernError": { "code": 64, "errmsg": "timed out" } },
         rawdoc! { "$err": "not master", "code": 10107_i64 },
     ];
-    replies.iter().map(|reply| reply.as_bytes()[4..reply.as_bytes().len() - 1].to_vec()).collect()
+    replies
+        .iter()
+        .map(|reply| reply.as_bytes()[4..reply.as_bytes().len() - 1].to_vec())
+        .collect()
 }
 
 fn limits() -> Limits {

@@ -38,7 +38,11 @@ pub(super) fn make(corpus: &Path) -> anyhow::Result<()> {
     let whole: Vec<Vec<u8>> = frames.iter().map(written).collect();
     save(&corpus.join("message"), &whole)?;
     // Last, for it tells that all are there.
-    let streams: Vec<Vec<u8>> = whole.chunks(3).map(<[_]>::concat).chain(whole.clone()).collect();
+    let streams: Vec<Vec<u8>> = whole
+        .chunks(3)
+        .map(<[_]>::concat)
+        .chain(whole.clone())
+        .collect();
     save(&corpus.join("frame"), &streams)
 }
 
@@ -65,7 +69,9 @@ fn compressed(frames: &[Frame]) -> Vec<Vec<u8>> {
     for id in 0..=3 {
         let compressor = Compressor::from_id(id).into_iter();
         found.extend(compressor.flat_map(|compressor| {
-            plain.iter().filter_map(move |frame| frame.compress(compressor, &Limits::default()).ok())
+            plain
+                .iter()
+                .filter_map(move |frame| frame.compress(compressor, &Limits::default()).ok())
         }));
     }
     found.retain(|frame| frame.len() <= limits.max_message_len);

@@ -43,11 +43,17 @@ impl Tape {
     fn open(address: &str) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(Self { stream, received: BytesMut::new(), frames: Vec::new(), next_id: 1 })
+        Ok(Self {
+            stream,
+            received: BytesMut::new(),
+            frames: Vec::new(),
+            next_id: 1,
+        })
     }
 
     fn handshake(&mut self) -> anyhow::Result<()> {
-        let hello = rawdoc! { "isMaster": 1, "helloOk": true, "compression": ["snappy", "zlib", "zstd"] };
+        let hello =
+            rawdoc! { "isMaster": 1, "helloOk": true, "compression": ["snappy", "zlib", "zstd"] };
         let id = self.id();
         let query = OpQuery::command(id, "admin", hello.into());
         self.exchange(&Message::Query(query), None)?;
@@ -61,7 +67,9 @@ impl Tape {
 
     fn writes(&mut self) -> anyhow::Result<()> {
         self.ask(&rawdoc! { "create": "c", "$db": "d" })?;
-        let documents: Vec<_> = (0..5).map(|id| Document::from(rawdoc! { "_id": id })).collect();
+        let documents: Vec<_> = (0..5)
+            .map(|id| Document::from(rawdoc! { "_id": id }))
+            .collect();
         let sequence = DocumentSequence::new("documents", DocumentList::from_documents(&documents));
         let insert = Document::from(rawdoc! { "insert": "c", "$db": "d" });
         let id = self.id();
@@ -81,7 +89,8 @@ impl Tape {
         let update = rawdoc! { "q": { "_id": 9 }, "u": { "$set": { "a": "b" } } };
         self.ask(&rawdoc! { "update": "c", "updates": [update], "$db": "d" })?;
         for _ in 0..2 {
-            let more = rawdoc! { "getMore": cursor, "collection": "c", "maxTimeMS": 100, "$db": "d" };
+            let more =
+                rawdoc! { "getMore": cursor, "collection": "c", "maxTimeMS": 100, "$db": "d" };
             self.ask(&more)?;
         }
         self.ask(&rawdoc! { "killCursors": "c", "cursors": [cursor], "$db": "d" })?;
