@@ -151,6 +151,29 @@ async fn a_token_starts_another_stream_behind_its_event() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn batches_are_handed_out_whole_with_the_token_behind_them() {
+    let (_client, database, collection) = place().await;
+    let mut stream = collection.watch().batch_size(4).await.unwrap();
+    insert(&database, "things", 0..10).await;
+    let mut seen = Vec::new();
+    while seen.len() < 10 {
+        let batch = within(stream.next_batch())
+            .await
+            .expect("the stream goes on")
+            .unwrap();
+        assert!(batch.len() <= 4);
+        assert_eq!(stream.resume_token().as_ref(), batch.resume_token());
+        let key = |key: &bson::RawDocument| key.get_i32("_id").unwrap();
+        seen.extend(
+            batch
+                .events()
+                .map(|event| key(event.document_key().unwrap())),
+        );
+    }
+    assert_eq!(seen, (0..10).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_time_starts_a_stream_with_what_happened_since() {
     let (_client, database, collection) = place().await;
     insert(&database, "things", [1]).await;

@@ -5,7 +5,7 @@ use std::time::Instant;
 use bson::{Timestamp, raw::RawDocument};
 use mongo_wire::{Batch, BatchIter, ReplyError};
 
-use crate::{Phase, ResumeToken};
+use crate::{EventRef, Phase, RawEvent, ResumeToken};
 
 /// The events of one reply, as slices of it, with what the reply says about the stream's place.
 ///
@@ -62,6 +62,67 @@ impl StreamBatch {
     #[must_use]
     pub fn received_at(&self) -> Instant {
         self.received_at
+    }
+}
+
+/// Events handed out together by [`BatchReader::next_batch`](crate::BatchReader::next_batch), each
+/// a slice of the one reply they came in, all of them checked.
+#[derive(Debug, Clone)]
+pub struct EventBatch {
+    pub(crate) batch: StreamBatch,
+    pub(crate) first: usize,
+    pub(crate) count: usize,
+    pub(crate) token: Option<ResumeToken>,
+}
+
+impl EventBatch {
+    /// Events in it, at least one.
+    #[expect(clippy::len_without_is_empty, reason = "there is always an event")]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Bytes of the reply that it keeps in memory.
+    #[must_use]
+    pub fn bytes_len(&self) -> usize {
+        self.batch.bytes_len()
+    }
+
+    /// The events, lent: no copy, no allocation, no reference count.
+    pub fn events(&self) -> impl Iterator<Item = EventRef<'_>> {
+        let events = self.batch.events.iter().skip(self.first).take(self.count);
+        // Nothing is lost: each was read once before it was handed out.
+        events.filter_map(Result::ok).map(EventRef::new)
+    }
+
+    /// The events, each with its own share of the reply.
+    pub fn owned_events(&self) -> impl Iterator<Item = RawEvent> + use<> {
+        let events = self
+            .batch
+            .events
+            .documents()
+            .skip(self.first)
+            .take(self.count);
+        events.filter_map(Result::ok).map(RawEvent::from)
+    }
+
+    /// The place behind the last of these events: save this once all of them are dealt with.
+    #[must_use]
+    pub fn resume_token(&self) -> Option<&ResumeToken> {
+        self.token.as_ref()
+    }
+
+    /// `operationTime` of the reply: the server's clock when it answered.
+    #[must_use]
+    pub fn operation_time(&self) -> Option<Timestamp> {
+        self.batch.operation_time
+    }
+
+    /// When the reply came in.
+    #[must_use]
+    pub fn received_at(&self) -> Instant {
+        self.batch.received_at
     }
 }
 

@@ -96,7 +96,7 @@ mod start;
 mod token;
 mod window;
 
-pub use batch::StreamBatch;
+pub use batch::{EventBatch, StreamBatch};
 pub use config::{BackoffConfig, Prefetch, StreamConfig};
 pub use error::{ErrorClass, Failure, FailureKind, Phase, StreamError};
 pub use event::{

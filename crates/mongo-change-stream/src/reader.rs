@@ -9,7 +9,9 @@ use std::{collections::VecDeque, time::Instant};
 use bson::Timestamp;
 use mongo_wire::{BatchDocuments, DecodeError, Document, ReplyError};
 
-use crate::{EventRef, RawEvent, ResumeToken, StreamBatch, StreamError, WatchOptions, event};
+use crate::{
+    EventBatch, EventRef, RawEvent, ResumeToken, StreamBatch, StreamError, WatchOptions, event,
+};
 
 /// Reads delivered batches event by event.
 ///
@@ -39,6 +41,8 @@ pub struct BatchReader {
     event_time: Option<Timestamp>,
     current: Option<Current>,
     waiting: VecDeque<StreamBatch>,
+    /// Found behind a batch that was handed out; told by the next call.
+    bad_event: Option<StreamError>,
     failed: bool,
     taken: usize,
     progress: Progress,
@@ -94,6 +98,7 @@ impl BatchReader {
             event_time: None,
             current: None,
             waiting: VecDeque::new(),
+            bad_event: None,
             failed: false,
             taken: 0,
             progress: Progress::default(),
@@ -154,6 +159,44 @@ impl BatchReader {
         }
     }
 
+    /// Hands out, at once, all that is left of the batch being read, or else the next batch; `None`
+    /// when all batches are used up. The token then stands behind the last of these events.
+    ///
+    /// # Errors
+    /// As [`next_event`](Self::next_event), once the events before the bad one were handed out.
+    pub fn next_batch(&mut self) -> Option<Result<EventBatch, StreamError>> {
+        match self.advance()? {
+            Ok(()) => {}
+            Err(error) => return Some(Err(error)),
+        }
+        let (batch, first) = {
+            let current = self.current.as_ref()?;
+            (
+                current.batch.clone(),
+                current.batch.count - current.left - 1,
+            )
+        };
+        let mut count = 1;
+        // Every event is looked at before any is handed out: a bad one must not be among them.
+        while let Some(next) = self.current.as_mut().and_then(Current::advance) {
+            match next {
+                Ok(()) => count += 1,
+                Err(error) => {
+                    self.bad_event = Some(error);
+                    break;
+                }
+            }
+        }
+        self.progress.events += u64::try_from(count - 1).unwrap_or(0);
+        let token = self.resume_token();
+        Some(Ok(EventBatch {
+            batch,
+            first,
+            count,
+            token,
+        }))
+    }
+
     /// The token to resume with after what was handed out last. Keeps its reply in memory; see
     /// [`ResumeToken::compact`].
     #[must_use]
@@ -195,8 +238,8 @@ impl BatchReader {
     /// Whether no event is left to hand out.
     #[must_use]
     pub fn is_drained(&self) -> bool {
-        self.failed
-            || (self.waiting.is_empty() && self.current.as_ref().is_none_or(Current::is_used_up))
+        let used_up = || self.current.as_ref().is_none_or(Current::is_used_up);
+        self.failed || (self.bad_event.is_none() && self.waiting.is_empty() && used_up())
     }
 
     /// Whether a bad event has ended the stream.
@@ -216,6 +259,10 @@ impl BatchReader {
     fn advance(&mut self) -> Option<Result<(), StreamError>> {
         if self.failed {
             return None;
+        }
+        if let Some(error) = self.bad_event.take() {
+            self.failed = true;
+            return Some(Err(error));
         }
         loop {
             if self.current.is_none() {

@@ -16,12 +16,14 @@ use std::task::{Context, Poll};
 
 use bson::Document;
 use futures_core::Stream;
-use mongo_change_stream::{ChangeEvent, RawEvent, ResumeToken, StreamPosition};
+use mongo_change_stream::{
+    BatchReader, ChangeEvent, EventBatch, RawEvent, ResumeToken, StreamError, StreamPosition,
+};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::builder::Watch;
-use self::shared::{Shared, Step};
+use self::shared::{Read, Shared, Step};
 use self::task::Request;
 use crate::error::{Error, Result};
 
@@ -95,14 +97,25 @@ impl<T> ChangeStream<T> {
         std::future::poll_fn(|cx| self.poll_next_raw(cx)).await
     }
 
+    /// Everything that is left of the batch being read, or else the next batch, without a copy of
+    /// any event; `None` at the end of the stream. The token moves behind the whole batch at once.
+    ///
+    /// Dropping the future loses nothing: the batch is still there for the next call.
+    ///
+    /// # Errors
+    /// Any error ends the stream, after the events before it.
+    pub async fn next_batch(&mut self) -> Option<Result<EventBatch>> {
+        std::future::poll_fn(|cx| self.poll_step(BatchReader::next_batch, cx)).await
+    }
+
     /// The next event if one has been received already, without waiting and without asking the
     /// server; `None` says only that there is none right now.
     ///
     /// # Errors
     /// Any error ends the stream.
     pub fn next_received(&mut self) -> Option<Result<RawEvent>> {
-        match self.shared.step(None) {
-            Step::Event { event, taken } => Some(self.hand_out(event, taken)),
+        match self.shared.step(BatchReader::next_event, None) {
+            Step::Found { found, taken } => Some(self.hand_out(found, taken)),
             Step::Ended(end) => end.map(Err),
             Step::Wait { .. } => None,
         }
@@ -120,8 +133,12 @@ impl<T> ChangeStream<T> {
     }
 
     fn poll_next_raw(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<RawEvent>>> {
-        match self.shared.step(Some(cx.waker())) {
-            Step::Event { event, taken } => Poll::Ready(Some(self.hand_out(event, taken))),
+        self.poll_step(BatchReader::next_event, cx)
+    }
+
+    fn poll_step<U>(&self, read: Read<U>, cx: &mut Context<'_>) -> Poll<Option<Result<U>>> {
+        match self.shared.step(read, Some(cx.waker())) {
+            Step::Found { found, taken } => Poll::Ready(Some(self.hand_out(found, taken))),
             Step::Ended(end) => Poll::Ready(end.map(Err)),
             Step::Wait { demand } => {
                 if demand {
@@ -132,15 +149,11 @@ impl<T> ChangeStream<T> {
         }
     }
 
-    fn hand_out(
-        &self,
-        event: Result<RawEvent, mongo_change_stream::StreamError>,
-        taken: usize,
-    ) -> Result<RawEvent> {
+    fn hand_out<U>(&self, found: Result<U, StreamError>, taken: usize) -> Result<U> {
         if taken > 0 {
             self.tell(Request::Taken(taken));
         }
-        event.map_err(|error| {
+        found.map_err(|error| {
             // A bad event leaves no place to go on from.
             let (done, _) = oneshot::channel();
             self.tell(Request::Close(done));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bson::{Timestamp, doc};
-use mongo_change_stream::{ResumeToken, WatchOptions};
+use mongo_change_stream::{EventBatch, ResumeToken, StreamError, WatchOptions};
 
 use crate::harness::{
     OPERATION_TIME, Stream, batch, batch_without_end, event, prefetch, token, without_prefetch,
@@ -236,4 +236,63 @@ fn cluster_time_is_read_from_tokens_of_the_known_form_only() {
         let token = ResumeToken::from_bytes(bson::serialize_to_vec(&document).unwrap()).unwrap();
         assert_eq!(token.cluster_time(), expected, "{document}");
     }
+}
+
+/// The tokens of a batch's events, lent and owned alike.
+fn ids(batch: &EventBatch) -> Vec<String> {
+    let id = |id: &bson::RawDocument| id.get_str("t").unwrap().to_owned();
+    let lent: Vec<_> = batch
+        .events()
+        .map(|event| id(event.id().unwrap()))
+        .collect();
+    let owned = batch
+        .owned_events()
+        .map(|event| id(event.view().id().unwrap()));
+    assert_eq!(owned.collect::<Vec<_>>(), lent);
+    assert_eq!(batch.len(), lent.len());
+    lent
+}
+
+#[test]
+fn a_batch_is_handed_out_whole_and_the_token_stands_behind_it() {
+    let mut stream = Stream::with(WatchOptions::default(), prefetch(4, 1 << 20));
+    stream.reply(&batch(1, &["a", "b", "c"], "p"));
+    stream.reply(&batch_without_end(1, &["d", "e"]));
+    // What is left of a batch that was begun event by event.
+    stream.next().unwrap().unwrap();
+    let rest = stream.reader.next_batch().unwrap().unwrap();
+    assert_eq!(ids(&rest), ["b", "c"]);
+    assert_eq!(rest.resume_token(), Some(&token("p")));
+    assert_eq!(stream.token().unwrap(), "p");
+
+    let next = stream.reader.next_batch().unwrap().unwrap();
+    assert_eq!(ids(&next), ["d", "e"]);
+    assert_eq!(next.resume_token(), Some(&token("e")));
+    assert_eq!(stream.token().unwrap(), "e");
+    assert!(stream.reader.next_batch().is_none());
+    assert!(stream.reader.is_drained());
+    assert_eq!(stream.reader.position().events, 5);
+}
+
+#[test]
+fn a_bad_event_is_told_behind_the_batch_before_it() {
+    let mut stream = Stream::open(WatchOptions::default());
+    let mut reply = batch(1, &["a", "b", "c"], "p");
+    let cursor = reply.get_document_mut("cursor").unwrap();
+    let events = cursor.get_array_mut("nextBatch").unwrap();
+    events[2].as_document_mut().unwrap().remove("_id");
+    stream.reply(&reply);
+
+    let good = stream.reader.next_batch().unwrap().unwrap();
+    assert_eq!(ids(&good), ["a", "b"]);
+    assert_eq!(
+        good.resume_token(),
+        Some(&token("b")),
+        "not behind what was not handed out"
+    );
+    assert!(!stream.reader.is_drained());
+    let error = stream.reader.next_batch().unwrap().unwrap_err();
+    assert!(matches!(error, StreamError::MissingResumeToken));
+    assert!(stream.reader.has_failed());
+    assert!(stream.reader.next_event().is_none());
 }

@@ -4,7 +4,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use mongo_change_stream::{
-    BatchReader, RawEvent, ResumeToken, StreamBatch, StreamError, StreamPosition, WatchOptions,
+    BatchReader, ResumeToken, StreamBatch, StreamError, StreamPosition, WatchOptions,
 };
 
 use crate::error::Error;
@@ -35,10 +35,10 @@ enum End {
 }
 
 /// What a look at the stream finds.
-pub(super) enum Step {
-    /// An event, and the number of batches begun with it.
-    Event {
-        event: Result<RawEvent, StreamError>,
+pub(super) enum Step<T> {
+    /// What was asked for, and the number of batches begun with it.
+    Found {
+        found: Result<T, StreamError>,
         taken: usize,
     },
     /// Nothing comes any more; the error, once.
@@ -46,6 +46,9 @@ pub(super) enum Step {
     /// Nothing yet; `demand` says that the task has to be asked for a batch.
     Wait { demand: bool },
 }
+
+/// One of the reader's ways to hand out what it has.
+pub(super) type Read<T> = fn(&mut BatchReader) -> Option<Result<T, StreamError>>;
 
 impl Shared {
     pub(super) fn new(options: &WatchOptions) -> Self {
@@ -62,12 +65,12 @@ impl Shared {
         }
     }
 
-    /// The next event, or what to wait for; a waker is called when there is news.
-    pub(super) fn step(&self, waker: Option<&Waker>) -> Step {
+    /// What `read` finds next, or what to wait for; a waker is called when there is news.
+    pub(super) fn step<T>(&self, read: Read<T>, waker: Option<&Waker>) -> Step<T> {
         let mut state = self.lock();
-        if let Some(event) = state.reader.next_event() {
+        if let Some(found) = read(&mut state.reader) {
             let taken = state.reader.poll_taken();
-            return Step::Event { event, taken };
+            return Step::Found { found, taken };
         }
         if state.reader.has_failed() {
             return Step::Ended(None);
