@@ -1,5 +1,11 @@
 //! Change streams against a real replica set.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says what it measured"
+)]
+
 use std::time::Duration;
 
 use bson::{Timestamp, cstr, rawdoc};

@@ -1,5 +1,11 @@
 //! Change streams on replica sets whose members die, freeze and step down.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says what it measured"
+)]
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,11 @@
 //! What the client does with servers that no real one can be made to be: the scripted server.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test fails by panicking, and says what it measured"
+)]
+
 use std::time::{Duration, Instant};
 
 use bson::{RawArrayBuf, RawDocumentBuf, cstr, rawdoc};
@@ -216,8 +222,10 @@ async fn a_server_that_goes_silent_is_given_up_and_the_stream_resumes() {
         Answer::reply(cursor("nextBatch", [event(2)]))
     });
     let client = Client::new(&server.uri()).unwrap();
-    let mut config = mongo_client::change_stream::StreamConfig::default();
-    config.get_more_margin = Duration::from_millis(300);
+    let config = mongo_client::change_stream::StreamConfig {
+        get_more_margin: Duration::from_millis(300),
+        ..Default::default()
+    };
     let collection = client.database("test").collection("things");
     let watch = collection
         .watch()

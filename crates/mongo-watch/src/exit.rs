@@ -21,6 +21,8 @@ pub(crate) enum Failure {
     Refused(Error),
     /// 6: the stream broke and could not be resumed.
     Broken(Error),
+    /// 6: an event is not valid BSON.
+    Unreadable(io::Error),
     /// 7: the output cannot be written.
     Output(io::Error),
 }
@@ -31,7 +33,7 @@ impl Failure {
             Self::Uri(_) => 3,
             Self::NoServer(_) => 4,
             Self::Refused(_) => 5,
-            Self::Broken(_) => 6,
+            Self::Broken(_) | Self::Unreadable(_) => 6,
             Self::Output(_) => 7,
         })
     }
@@ -83,6 +85,7 @@ impl fmt::Display for Failure {
             },
             Self::Uri(error) | Self::Refused(error) => error.fmt(f),
             Self::Broken(error) => write!(f, "the stream is lost: {error}"),
+            Self::Unreadable(error) => write!(f, "an event cannot be read: {error}"),
             Self::Output(error) => write!(f, "cannot write the output: {error}"),
         }
     }

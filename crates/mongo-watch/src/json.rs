@@ -1,12 +1,13 @@
 //! Relaxed extended JSON, written straight from raw BSON (Extended JSON specification, v2).
 //!
-//! One document becomes one line: no line break is ever written, strings escape theirs.
+//! One document becomes one line: no line break is ever written, strings escape theirs. Text that
+//! is not UTF-8, which servers take, is written with U+FFFD where it is not.
 
 use std::io::{self, Write};
 
 use base64::Engine as _;
 use bson::RawBson;
-use bson::raw::{RawArray, RawBsonRef, RawDocument};
+use bson::raw::{RawArray, RawBsonRef, RawDocument, RawElement};
 use time::OffsetDateTime;
 
 /// Writes one document.
@@ -15,27 +16,38 @@ use time::OffsetDateTime;
 /// The writer's, or [`io::ErrorKind::InvalidData`] where the document is not valid BSON.
 pub(crate) fn write_document(out: &mut impl Write, document: &RawDocument) -> io::Result<()> {
     out.write_all(b"{")?;
-    for (index, element) in document.iter().enumerate() {
-        let (key, value) = element.map_err(invalid)?;
+    for (index, element) in document.iter_elements().enumerate() {
+        let element = element.map_err(invalid)?;
         if index > 0 {
             out.write_all(b",")?;
         }
-        write_string(out, key.as_str())?;
+        write_string(out, element.key().as_str())?;
         out.write_all(b":")?;
-        write_value(out, value)?;
+        write_element(out, &element)?;
     }
     out.write_all(b"}")
 }
 
 fn write_array(out: &mut impl Write, array: &RawArray) -> io::Result<()> {
+    let elements = RawDocument::from_bytes(array.as_bytes()).map_err(invalid)?;
     out.write_all(b"[")?;
-    for (index, value) in array.into_iter().enumerate() {
+    for (index, element) in elements.iter_elements().enumerate() {
         if index > 0 {
             out.write_all(b",")?;
         }
-        write_value(out, value.map_err(invalid)?)?;
+        write_element(out, &element.map_err(invalid)?)?;
     }
     out.write_all(b"]")
+}
+
+fn write_element(out: &mut impl Write, element: &RawElement<'_>) -> io::Result<()> {
+    match element.value() {
+        Ok(value) => write_value(out, value),
+        Err(_) => {
+            let value = element.value_utf8_lossy().map_err(invalid)?;
+            write_value(out, value.as_raw_bson_ref())
+        }
+    }
 }
 
 fn write_value(out: &mut impl Write, value: RawBsonRef<'_>) -> io::Result<()> {
@@ -232,6 +244,21 @@ mod tests {
             let document = rawdoc! { "d": DateTime::from_millis(millis) };
             assert_eq!(line(&document), expected);
         }
+    }
+
+    #[test]
+    fn text_that_is_no_utf8_is_written_all_the_same() {
+        let mut bytes = rawdoc! { "a": "x?y", "b": ["?"], "c": 1 }.into_bytes();
+        for byte in &mut bytes {
+            if *byte == b'?' {
+                *byte = 0xff;
+            }
+        }
+        let document = RawDocumentBuf::from_bytes(bytes).unwrap();
+        assert_eq!(
+            line(&document),
+            "{\"a\":\"x\u{fffd}y\",\"b\":[\"\u{fffd}\"],\"c\":1}"
+        );
     }
 
     #[test]

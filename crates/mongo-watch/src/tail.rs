@@ -102,10 +102,17 @@ async fn open(client: &Client, target: Option<&Target>) -> Result<ChangeStream, 
         stream = &mut opening => return Ok(stream?),
         () = tokio::time::sleep(SILENCE) => {}
     }
-    say(&format!(
-        "mongo-watch: still looking for a server: {}",
-        client.topology()
-    ));
+    let topology = client.topology();
+    let what = if topology
+        .servers
+        .iter()
+        .any(|server| server.server_type().is_data_bearing())
+    {
+        "waiting for a server to open the stream"
+    } else {
+        "still looking for a server"
+    };
+    say(&format!("mongo-watch: {what}: {topology}"));
     Ok(opening.await?)
 }
 
@@ -143,6 +150,7 @@ async fn follow(
 /// Lines on stdout, as many as are asked for, as long as somebody reads them.
 struct Output {
     out: BufWriter<Stdout>,
+    line: Vec<u8>,
     left: Option<NonZeroU64>,
     is_open: bool,
 }
@@ -151,16 +159,19 @@ impl Output {
     fn new(left: Option<NonZeroU64>) -> Self {
         Self {
             out: BufWriter::with_capacity(64 * 1024, io::stdout()),
+            line: Vec::new(),
             left,
             is_open: true,
         }
     }
 
     fn write(&mut self, event: &RawEvent) -> Result<(), Failure> {
-        let line = json::write_document(&mut self.out, event.document());
-        self.check(line)?;
-        let end = self.out.write_all(b"\n");
-        self.check(end)?;
+        // A line is written whole or not at all.
+        self.line.clear();
+        json::write_document(&mut self.line, event.document()).map_err(Failure::Unreadable)?;
+        self.line.push(b'\n');
+        let written = self.out.write_all(&self.line);
+        self.check(written)?;
         if let Some(left) = self.left {
             self.left = NonZeroU64::new(left.get() - 1);
             self.is_open &= self.left.is_some();
