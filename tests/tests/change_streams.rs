@@ -99,7 +99,13 @@ async fn an_event_of_another_shape_is_an_error_and_the_stream_goes_on() {
 
     let error = within(stream.next()).await.unwrap().unwrap_err();
     assert!(
-        matches!(error, Error::ChangeStream(StreamError::Event(_))),
+        matches!(
+            error,
+            Error::ChangeStream {
+                error: StreamError::Event(_),
+                ..
+            }
+        ),
         "{error}"
     );
     within(stream.next()).await.unwrap().unwrap();
@@ -265,7 +271,7 @@ async fn what_the_server_refuses_is_one_error_that_says_so() {
         let error = within(collection.watch().pipeline([stage]).into_future())
             .await
             .unwrap_err();
-        let Error::ChangeStream(error) = error else {
+        let Error::ChangeStream { error, .. } = error else {
             panic!("{error}")
         };
         assert_eq!(error.code(), Some(code), "{error}");

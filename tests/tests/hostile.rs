@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use bson::{RawArrayBuf, RawDocumentBuf, cstr, rawdoc};
 use integration_tests::id_of;
-use mongo_client::change_stream::StreamError;
-use mongo_client::{ChangeStream, Client, Error};
+use mongo_client::change_stream::{StreamError, StreamEvent};
+use mongo_client::{ChangeStream, Client, Error, Misuse};
 use testbed::scripted::{Answer, HelloScript, Received, ScriptedServer};
 
 /// Nothing here takes longer unless it hangs.
@@ -120,7 +120,13 @@ async fn an_event_without_a_token_is_an_error_and_the_stream_is_closed() {
     assert_eq!(id_of(&within(stream.next_raw()).await.unwrap().unwrap()), 1);
     let error = within(stream.next_raw()).await.unwrap().unwrap_err();
     assert!(
-        matches!(error, Error::ChangeStream(StreamError::MissingResumeToken)),
+        matches!(
+            error,
+            Error::ChangeStream {
+                error: StreamError::MissingResumeToken,
+                ..
+            }
+        ),
         "{error}"
     );
     assert!(within(stream.next_raw()).await.is_none());
@@ -271,4 +277,90 @@ async fn an_idle_server_that_answers_at_once_makes_no_busy_loop() {
     let asked = server.received_named("getMore").len();
     println!("{asked} getMores in a second to a server that never waits");
     assert!(asked <= 60, "{asked} getMores in a second");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_aggregate_that_is_never_answered_is_given_up() {
+    let server = primary();
+    server.once("getMore", Answer::error(43, "CursorNotFound", &[]));
+    server.always("getMore", |_| {
+        Answer::reply(cursor("nextBatch", [event(1)]))
+    });
+    server.once("aggregate", Answer::reply(cursor("firstBatch", [])));
+    server.once("aggregate", Answer::silence());
+    let client = Client::new(&server.uri()).unwrap();
+    let config = mongo_client::change_stream::StreamConfig {
+        aggregate_limit: Duration::from_millis(300),
+        ..Default::default()
+    };
+    let watch = client.database("test").watch().config(config);
+    let mut stream = within(watch.into_future()).await.unwrap();
+    assert_eq!(id_of(&within(stream.next_raw()).await.unwrap().unwrap()), 1);
+    assert!(server.received_named("aggregate").len() >= 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_whose_task_is_gone_says_so() {
+    let server = primary();
+    let client = Client::new(&server.uri()).unwrap();
+    server.once("getMore", Answer::error(43, "CursorNotFound", &[]));
+    server.always("getMore", |_| Answer::silence());
+    let watch = client.database("test").watch();
+    let watch = watch.on_event(|event| {
+        assert!(
+            !matches!(event, StreamEvent::Interrupted { .. }),
+            "a listener that panics"
+        );
+    });
+    let mut stream = within(watch.into_future()).await.unwrap();
+    let error = within(stream.next_raw()).await.unwrap().unwrap_err();
+    assert!(matches!(error, Error::Misuse(Misuse::TaskGone)), "{error}");
+    assert!(!stream.is_alive());
+    assert!(within(stream.next_raw()).await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_kills_the_cursors_of_open_and_of_dropped_streams() {
+    let server = primary();
+    server.always("getMore", |_| Answer::silence());
+    let client = Client::new(&server.uri()).unwrap();
+    let mut streams = Vec::new();
+    for _ in 0..6 {
+        streams.push(
+            within(client.database("test").watch().into_future())
+                .await
+                .unwrap(),
+        );
+    }
+    let mut kept = streams.split_off(3);
+    drop(streams);
+    within(client.shutdown()).await;
+    assert_eq!(server.received_named("killCursors").len(), 6);
+    let error = within(kept[0].next_raw()).await.unwrap().unwrap_err();
+    assert!(matches!(error, Error::Shutdown), "{error}");
+}
+
+#[test]
+fn a_client_whose_runtime_has_ended_refuses_at_once() {
+    let server = primary();
+    let runtime = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let first = runtime();
+    let ping = rawdoc! { "ping": 1 };
+    let client = first.block_on(async {
+        let client = Client::new(&server.uri()).unwrap();
+        client.run_admin_command(&ping).await.unwrap();
+        client
+    });
+    drop(first);
+    let accepted = server.accepted();
+    let error = runtime()
+        .block_on(within(client.run_admin_command(&ping)))
+        .unwrap_err();
+    assert!(matches!(error, Error::Shutdown), "{error}");
+    assert_eq!(server.accepted(), accepted, "nothing is even tried");
 }

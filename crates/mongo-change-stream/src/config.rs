@@ -9,6 +9,9 @@ pub struct StreamConfig {
     pub prefetch: Option<Prefetch>,
     /// How resumes are paced.
     pub backoff: BackoffConfig,
+    /// How long the server may take to answer an `aggregate`; it may have to look through a good
+    /// part of the oplog. Doubled like the margin below.
+    pub aggregate_limit: Duration,
     /// Added to the await time to give the deadline of a `getMore`. Doubled with every `getMore`
     /// in a row that missed its deadline, so that a slow server is not asked the same for ever.
     pub get_more_margin: Duration,
@@ -21,6 +24,7 @@ impl Default for StreamConfig {
         Self {
             prefetch: Some(Prefetch::default()),
             backoff: BackoffConfig::default(),
+            aggregate_limit: Duration::from_secs(60),
             get_more_margin: Duration::from_secs(20),
             close_grace: Duration::from_secs(5),
         }

@@ -45,7 +45,7 @@
 //!     loop {
 //!         while let Some(action) = machine.poll_action() {
 //!             match action {
-//!                 Action::Aggregate { database, command }
+//!                 Action::Aggregate { database, command, .. }
 //!                 | Action::GetMore { database, command, .. } => {
 //!                     let outcome = match server.run(&database, command) {
 //!                         Some((reply, max_wire_version)) => {

@@ -76,6 +76,10 @@ pub enum Action {
         database: String,
         /// The command, without `$db`, `lsid` and the like.
         command: RawDocumentBuf,
+        /// From sending it to having its reply; then it has failed with
+        /// [`FailureKind::Timeout`](crate::FailureKind::Timeout). Finding a server and connecting
+        /// to it have limits of their own.
+        deadline: Duration,
     },
     /// Run this on the bound connection, whose server owns the cursor.
     ///
@@ -149,7 +153,7 @@ pub struct ChangeStreamMachine {
     window: Window,
     backoff: Backoff,
     pace: Pace,
-    /// `getMore`s in a row that missed their deadline.
+    /// Commands in a row that missed their deadline.
     missed_deadlines: u32,
     /// The last event delivered was an invalidate.
     invalidated: bool,

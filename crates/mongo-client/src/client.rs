@@ -10,6 +10,7 @@ use mongo_change_stream::WatchTarget;
 use mongo_topology::{TopologyConfig, TopologyDescription};
 use mongo_uri::{ConnectionString, ReadPreference, ServerAddress, Warning};
 use mongo_wire::CommandReply;
+use tokio::sync::watch;
 
 use crate::connection::{Connector, Handshake};
 use crate::database::Database;
@@ -36,6 +37,8 @@ pub struct Client {
 
 struct Inner {
     topology: Topology,
+    /// Tells the change streams of a shutdown; each holds a receiver until it is done.
+    closing: watch::Sender<bool>,
     settings: Settings,
     warnings: Vec<Warning>,
     default_database: Option<String>,
@@ -110,8 +113,10 @@ impl Client {
             default_database,
             ..
         } = uri;
+        let (closing, _) = watch::channel(false);
         let inner = Inner {
             topology,
+            closing,
             settings,
             warnings,
             default_database,
@@ -175,10 +180,22 @@ impl Client {
             .map(|server| server.address().clone())
     }
 
-    /// Closes every connection and ends every task of this client, whoever still holds a clone.
-    /// Change streams end with an error; close them first.
+    /// Ends every task and closes every connection of this client, whoever still holds a clone.
+    /// Change streams that are open end with [`Error::Shutdown`]; their cursors are killed first,
+    /// which takes some seconds at most where a server does not answer.
     pub async fn shutdown(&self) {
+        self.inner.closing.send_replace(true);
+        self.inner.closing.closed().await;
         self.inner.topology.shut_down().await;
+    }
+
+    /// For a change stream's task; see [`Self::shutdown`].
+    pub(crate) fn closing(&self) -> watch::Receiver<bool> {
+        self.inner.closing.subscribe()
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        *self.inner.closing.borrow()
     }
 
     pub(crate) fn topology_room(&self) -> &Topology {

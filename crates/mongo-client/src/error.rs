@@ -133,9 +133,14 @@ pub enum Error {
     #[error("the client is shut down")]
     Shutdown,
 
-    /// The change stream ended with an error.
-    #[error(transparent)]
-    ChangeStream(#[from] mongo_change_stream::StreamError),
+    /// The change stream ended with an error, or an event is not what it was to be read as.
+    #[error("{}{error}", prefix(server.as_ref()))]
+    ChangeStream {
+        /// Whose answer it is about, where it is about one.
+        server: Option<ServerAddress>,
+        /// What happened.
+        error: mongo_change_stream::StreamError,
+    },
 }
 
 /// What an [`Error::Io`] or [`Error::Timeout`] interrupted.
@@ -173,6 +178,9 @@ pub enum Misuse {
     /// The command document has no element.
     #[error("the command is empty: its first key must be the command's name")]
     EmptyCommand,
+    /// A change stream's task is gone: its runtime has ended, or its event listener panicked.
+    #[error("the change stream's task is gone: its runtime has ended, or its listener panicked")]
+    TaskGone,
     /// A feature that the connection string asks for and this version does not have.
     #[error("the connection string asks for {what}, which this version does not support")]
     Unsupported {
@@ -210,6 +218,21 @@ pub enum Violation {
     /// The server closed the connection in the middle of a message or before a reply.
     #[error("the connection was closed before the reply was complete")]
     ClosedEarly,
+}
+
+fn prefix(server: Option<&ServerAddress>) -> String {
+    server
+        .map(|server| format!("{server}: "))
+        .unwrap_or_default()
+}
+
+impl From<mongo_change_stream::StreamError> for Error {
+    fn from(error: mongo_change_stream::StreamError) -> Self {
+        Self::ChangeStream {
+            server: None,
+            error,
+        }
+    }
 }
 
 impl Error {

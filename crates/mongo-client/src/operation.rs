@@ -47,25 +47,34 @@ impl Client {
                         envelope,
                     });
                 }
-                // The topology knows of the failure, so this waits for what is suitable then.
-                Err(error) if error.is_network() && Instant::now() < deadline => {}
+                // What is known may be about to change; the same again waits for news.
+                Err(error) if error.is_network() => {
+                    if !topology.has_news(&selected.description, deadline).await {
+                        return Err(error);
+                    }
+                }
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Runs a read that may be sent again, once, when the first try did not get through
-    /// (Retryable Reads specification). A reply may be `ok: 0` all the same.
+    /// Runs a read that may be sent again, once, when the first try did not get through (Retryable
+    /// Reads specification); each time it may take so long. A reply may be `ok: 0` all the same.
     pub(crate) async fn run_read(
         &self,
         database: &str,
         command: &RawDocument,
         read_preference: &ReadPreference,
+        limit: Duration,
     ) -> Result<(Bound, CommandReply)> {
+        let limit = self
+            .settings()
+            .socket_timeout
+            .map_or(limit, |socket| socket.min(limit));
         let mut retries = u32::from(self.settings().retry_reads);
         loop {
             let mut bound = self.bind(database, read_preference).await?;
-            let result = bound.send(command, self.settings().socket_timeout).await;
+            let result = bound.send(command, Some(limit)).await;
             let retry = match &result {
                 Ok(reply) => codes::is_retryable_read(reply),
                 Err(error) => error.is_network(),

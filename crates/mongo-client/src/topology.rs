@@ -99,6 +99,8 @@ fn application_error(error: &Error) -> Option<ApplicationError> {
 /// A server for one operation.
 #[derive(Debug)]
 pub(crate) struct Selected {
+    /// What was known when it was selected.
+    pub(crate) description: Arc<TopologyDescription>,
     pub(crate) pool: Arc<Pool>,
     /// `$readPreference`, where the server has to know it.
     pub(crate) read_preference: Option<RawDocumentBuf>,
@@ -195,12 +197,27 @@ impl Topology {
         }
     }
 
+    /// Waits until more is known than this description says, and asks for it; false when nothing
+    /// is by the deadline.
+    pub(crate) async fn has_news(
+        &self,
+        known: &Arc<TopologyDescription>,
+        deadline: Instant,
+    ) -> bool {
+        let mut snapshots = self.snapshots.clone();
+        self.handle.tell(Input::CheckRequested);
+        let news = snapshots
+            .wait_for(|snapshot| snapshot.closed || !Arc::ptr_eq(&snapshot.description, known));
+        matches!(tokio::time::timeout_at(deadline, news).await, Ok(Ok(_)))
+    }
+
     fn try_select(
         &self,
         snapshot: &Snapshot,
         criteria: &SelectionCriteria<'_>,
     ) -> Result<Result<Selected, SelectionError>> {
-        if snapshot.closed {
+        // The task may also have ended with its runtime.
+        if snapshot.closed || self.snapshots.has_changed().is_err() {
             return Err(Error::Shutdown);
         }
         let pools = &snapshot.pools;
@@ -218,6 +235,7 @@ impl Topology {
                 .read_preference_for_command(server.server_type(), criteria.operation);
             let read_preference = sent.map(|preference| read_preference_document(&preference));
             Selected {
+                description: Arc::clone(&snapshot.description),
                 pool: Arc::clone(pool),
                 read_preference,
             }

@@ -43,14 +43,13 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match &error {
             Error::Uri(_) | Error::Misuse(_) => Self::Uri(error),
-            Error::ChangeStream(stream) if selection_error(stream).is_some() => {
+            Error::ChangeStream { error: stream, .. } if selection_error(stream).is_some() => {
                 Self::NoServer(error)
             }
-            Error::ChangeStream(stream @ StreamError::Server { .. })
-                if stream.class() == ErrorClass::Permanent =>
-            {
-                Self::Refused(error)
-            }
+            Error::ChangeStream {
+                error: stream @ StreamError::Server { .. },
+                ..
+            } if stream.class() == ErrorClass::Permanent => Self::Refused(error),
             _ => Self::Broken(error),
         }
     }
@@ -68,9 +67,12 @@ fn selection_error(error: &StreamError) -> Option<&Error> {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Refused(Error::ChangeStream(error))
+            Self::Refused(Error::ChangeStream { server, error })
                 if error.code() == Some(NOT_A_REPLICA_SET) =>
             {
+                if let Some(server) = server {
+                    write!(f, "{server}: ")?;
+                }
                 write!(
                     f,
                     "this is a standalone server, and change streams need a replica set or a \
@@ -80,7 +82,9 @@ impl fmt::Display for Failure {
             }
             Self::NoServer(error) => match error {
                 // What the stream adds about its own commands is of no use here.
-                Error::ChangeStream(stream) => selection_error(stream).unwrap_or(error).fmt(f),
+                Error::ChangeStream { error: stream, .. } => {
+                    selection_error(stream).unwrap_or(error).fmt(f)
+                }
                 _ => error.fmt(f),
             },
             Self::Uri(error) | Self::Refused(error) => error.fmt(f),

@@ -76,14 +76,16 @@ fn nobody_at_the_address_and_a_host_that_is_none_end_with_4() {
         ("127.0.0.1:1", "refused"),
         ("no-such-host.invalid:27017", "host name"),
     ] {
-        let uri = format!("mongodb://{host}/?serverSelectionTimeoutMS=800");
+        // A resolver may take seconds to say no.
+        let limit = if cause == "refused" { 800 } else { 15_000 };
+        let uri = format!("mongodb://{host}/?serverSelectionTimeoutMS={limit}");
         let (code, message, took) = fails(&[&uri]);
         assert_eq!(code, 4);
         assert!(
             message.contains(host) && message.contains(cause),
             "{message}"
         );
-        assert!(took < Duration::from_secs(5), "{took:?}");
+        assert!(took < Duration::from_secs(25), "{took:?}");
     }
 }
 

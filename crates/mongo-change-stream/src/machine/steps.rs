@@ -35,6 +35,7 @@ impl ChangeStreamMachine {
         self.actions.push_back(Action::Aggregate {
             database: self.request.target.database().to_owned(),
             command: self.request.aggregate(&start),
+            deadline: self.doubled(self.config.aggregate_limit),
         });
         self.state = State::Opening { phase, start };
     }
@@ -66,14 +67,17 @@ impl ChangeStreamMachine {
     }
 
     fn deadline(&self) -> Duration {
-        const MOST_DOUBLINGS: u32 = 4;
-        let margin = self.config.get_more_margin;
-        let margin = margin.saturating_mul(1 << self.missed_deadlines.min(MOST_DOUBLINGS));
         self.request
             .options
             .max_await_time
             .unwrap_or(pace::DEFAULT_AWAIT)
-            .saturating_add(margin)
+            .saturating_add(self.doubled(self.config.get_more_margin))
+    }
+
+    /// A limit, doubled with every command in a row that missed its own.
+    fn doubled(&self, limit: Duration) -> Duration {
+        const MOST_DOUBLINGS: u32 = 4;
+        limit.saturating_mul(1 << self.missed_deadlines.min(MOST_DOUBLINGS))
     }
 
     pub(super) fn answered(&mut self, reply: &CommandReply, max_wire_version: i32, now: Instant) {
@@ -230,9 +234,7 @@ impl ChangeStreamMachine {
     }
 
     fn cursor_failed(&mut self, cursor: Cursor, error: StreamError, now: Instant) {
-        if is_timeout(&error) {
-            self.missed_deadlines = self.missed_deadlines.saturating_add(1);
-        }
+        self.count_missed(&error);
         let left_over = may_live(&error).then_some(cursor);
         if error.class() != ErrorClass::Resumable {
             return self.finish(left_over, Err(error));
@@ -247,11 +249,18 @@ impl ChangeStreamMachine {
         if self.invalidated && error.code() == Some(codes::INVALID_RESUME_TOKEN) {
             return self.finish(None, Ok(()));
         }
+        self.count_missed(&error);
         if error.class() != ErrorClass::RetryLater || !self.backoff.goes_on(now) {
             return self.finish(None, Err(error));
         }
         self.release(None);
         self.plan_resume(error, now);
+    }
+
+    fn count_missed(&mut self, error: &StreamError) {
+        if is_timeout(error) {
+            self.missed_deadlines = self.missed_deadlines.saturating_add(1);
+        }
     }
 
     fn plan_resume(&mut self, cause: StreamError, now: Instant) {

@@ -124,11 +124,15 @@ impl Stream {
             );
             self.log.push(format!("{action:?}"));
             match action {
-                Action::Aggregate { database, command } => {
+                Action::Aggregate {
+                    database,
+                    command,
+                    deadline,
+                } => {
                     self.order(Command {
                         database,
                         body: decode(&command),
-                        deadline: None,
+                        deadline: Some(deadline),
                     });
                 }
                 Action::GetMore {

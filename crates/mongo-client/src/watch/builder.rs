@@ -158,6 +158,7 @@ impl Watch {
         let seed = self.client.random();
         let machine =
             ChangeStreamMachine::new(self.target, pipeline, self.options, self.config, seed);
+        let closing = self.client.closing();
         let task = Task {
             client: self.client,
             machine,
@@ -166,6 +167,8 @@ impl Watch {
             listener: self.listener,
             opened: Some(opened),
             requests: inbox,
+            closing,
+            finished: false,
         };
         // Owned from the start, so that dropping this future closes what may be open by then.
         let stream = ChangeStream::new(shared, requests);

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bson::RawDocumentBuf;
-use mongo_change_stream::{Action, ChangeStreamMachine, Failure, FailureKind, Input, StreamEvent};
+use mongo_change_stream::{
+    Action, ChangeStreamMachine, Failure, FailureKind, Input, StreamError, StreamEvent,
+};
 use mongo_uri::ReadPreference;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::shared::Shared;
 use crate::client::Client;
-use crate::error::{Error, Result};
+use crate::error::{Error, Misuse, Result};
 use crate::operation::Bound;
 
 /// How long the cursor of a stream that nobody needs any more is worth caring about.
@@ -45,6 +47,10 @@ pub(super) struct Task {
     /// Answered by the first `aggregate`.
     pub(super) opened: Option<oneshot::Sender<Result<()>>>,
     pub(super) requests: mpsc::UnboundedReceiver<Request>,
+    /// Held until the task is done; turns true when the client is shut down.
+    pub(super) closing: watch::Receiver<bool>,
+    /// The consumer knows how the stream has ended.
+    pub(super) finished: bool,
 }
 
 /// What is going on right now.
@@ -57,7 +63,6 @@ struct Progress {
     owner: Option<Owner>,
     kills: JoinSet<()>,
     closing: Vec<oneshot::Sender<()>>,
-    finished: bool,
 }
 
 /// Where the cursor can be killed, even while its connection is busy.
@@ -70,7 +75,7 @@ impl Task {
     pub(super) async fn run(mut self) {
         let mut progress = Progress::default();
         self.carry_out(&mut progress);
-        while !progress.finished {
+        while !self.finished {
             let timeout = self.machine.poll_timeout();
             tokio::select! {
                 (bound, input) = finished(&mut progress.running) => {
@@ -83,6 +88,9 @@ impl Task {
                 }
                 request = self.requests.recv(), if progress.closing.is_empty() => {
                     self.hear(request, &mut progress);
+                }
+                () = shutdown(&mut self.closing), if progress.closing.is_empty() => {
+                    self.hear(None, &mut progress);
                 }
                 () = sleep_until(timeout) => self.machine.handle_timeout(now()),
             }
@@ -104,7 +112,7 @@ impl Task {
                 progress.closing.push(done);
                 self.machine.handle(Input::Close, now());
             }
-            // The handle was dropped.
+            // The handle was dropped, or the client is shut down.
             None => {
                 progress.closing.push(oneshot::channel().0);
                 self.machine.handle(Input::Close, now());
@@ -116,10 +124,15 @@ impl Task {
         let mut has_opened = false;
         while let Some(action) = self.machine.poll_action() {
             match action {
-                Action::Aggregate { database, command } => {
+                Action::Aggregate {
+                    database,
+                    command,
+                    deadline,
+                } => {
                     let (client, preference) = (self.client.clone(), self.read_preference.clone());
-                    progress.running =
-                        Some(Box::pin(aggregate(client, database, command, preference)));
+                    progress.running = Some(Box::pin(aggregate(
+                        client, database, command, preference, deadline,
+                    )));
                 }
                 Action::GetMore {
                     command, deadline, ..
@@ -140,10 +153,7 @@ impl Task {
                     has_opened |= matches!(event, StreamEvent::Opened);
                     self.publish(&event);
                 }
-                Action::Finish(result) => {
-                    progress.finished = true;
-                    self.finish(result);
-                }
+                Action::Finish(result) => self.finish(result, progress.owner.as_ref()),
                 other => tracing::debug!(?other, "an order that this client does not carry out"),
             }
         }
@@ -167,14 +177,33 @@ impl Task {
         }
     }
 
-    fn finish(&mut self, result: Result<(), mongo_change_stream::StreamError>) {
-        let result = result.map_err(Error::from);
+    fn finish(&mut self, result: Result<(), StreamError>, owner: Option<&Owner>) {
+        let result = result.map_err(|error| {
+            let is_answer = matches!(
+                error,
+                StreamError::Server { .. } | StreamError::Reply { .. }
+            );
+            let owner = owner.filter(|_| is_answer);
+            let server = owner.map(|owner| owner.pool.server().address.clone());
+            Error::ChangeStream { server, error }
+        });
+        self.finished = true;
         match result {
             Err(error) if self.opened.is_some() => {
                 self.announce(Err(error));
                 self.shared.finish(Ok(()));
             }
+            _ if self.client.is_closing() => self.shared.finish(Err(Error::Shutdown)),
             result => self.shared.finish(result),
+        }
+    }
+}
+
+/// Whatever ends the task, the consumer hears of it.
+impl Drop for Task {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.shared.finish(Err(Error::Misuse(Misuse::TaskGone)));
         }
     }
 }
@@ -213,6 +242,12 @@ impl Owner {
     }
 }
 
+/// The client's shutdown.
+async fn shutdown(closing: &mut watch::Receiver<bool>) {
+    // The sender is the client's, of which the task has a clone.
+    let _ = closing.wait_for(|closing| *closing).await;
+}
+
 /// The outcome of the command under way; never, when there is none.
 async fn finished(running: &mut Option<Running>) -> (Option<Bound>, Input) {
     match running {
@@ -226,8 +261,10 @@ async fn aggregate(
     database: String,
     command: RawDocumentBuf,
     read_preference: ReadPreference,
+    deadline: Duration,
 ) -> (Option<Bound>, Input) {
-    match client.run_read(&database, &command, &read_preference).await {
+    let read = client.run_read(&database, &command, &read_preference, deadline);
+    match read.await {
         Ok((bound, reply)) => answered(bound, reply),
         Err(error) => (None, failed(error)),
     }
@@ -281,7 +318,7 @@ fn failed(error: Error) -> Input {
         | Error::Misuse(_)
         | Error::Encode(_)
         | Error::Server { .. }
-        | Error::ChangeStream(_) => FailureKind::Rejected,
+        | Error::ChangeStream { .. } => FailureKind::Rejected,
     };
     Input::CommandFailed {
         failure: Failure::new(kind, error),
