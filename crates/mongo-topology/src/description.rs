@@ -5,9 +5,12 @@ mod display;
 mod servers;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bson::oid::ObjectId;
+
+use crate::server::ServerDescription;
 
 pub use compatibility::{MAX_WIRE_VERSION, MIN_WIRE_VERSION};
 pub use servers::Servers;
@@ -77,6 +80,8 @@ pub struct TopologyDescription {
     pub max_set_version: Option<i64>,
     /// The servers by address.
     pub servers: Servers,
+    /// Of a topology that has lost its last server to a mismatch: that server, which tells why.
+    pub last_removed: Option<Arc<ServerDescription>>,
     /// Why no operation can run: a server's wire versions are out of this client's range.
     pub compatibility_error: Option<String>,
     /// The least of the data-bearing servers; `None` when one of them has no sessions.
@@ -104,6 +109,7 @@ impl TopologyDescription {
             max_election_id: None,
             max_set_version: None,
             servers,
+            last_removed: None,
             compatibility_error: None,
             logical_session_timeout_minutes: None,
             local_threshold: Self::DEFAULT_LOCAL_THRESHOLD,
@@ -121,7 +127,7 @@ impl TopologyDescription {
 
     /// The primary, if one is known.
     #[must_use]
-    pub fn primary(&self) -> Option<&std::sync::Arc<crate::ServerDescription>> {
+    pub fn primary(&self) -> Option<&Arc<ServerDescription>> {
         self.servers.of_type(crate::ServerType::RsPrimary).next()
     }
 

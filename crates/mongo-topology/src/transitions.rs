@@ -138,6 +138,7 @@ impl<'a> Draft<'a> {
         for address in &all {
             self.remove(address);
         }
+        self.topology.last_removed = None;
         self.topology.topology_type = TopologyType::Unknown;
         self.topology.set_name = None;
         self.topology.max_election_id = None;
@@ -201,6 +202,7 @@ impl<'a> Draft<'a> {
     fn remove(&mut self, address: &ServerAddress) {
         if let Some(server) = self.topology.servers.remove(address) {
             self.changes.push(Change::Removed(server.id().clone()));
+            self.topology.last_removed = self.topology.servers.is_empty().then_some(server);
         }
     }
 

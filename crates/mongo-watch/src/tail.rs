@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use mongo_client::change_stream::{RawEvent, StreamEvent};
+use mongo_client::sdam::TopologyType;
 use mongo_client::{ChangeStream, Client};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -103,11 +104,11 @@ async fn open(client: &Client, target: Option<&Target>) -> Result<ChangeStream, 
         () = tokio::time::sleep(SILENCE) => {}
     }
     let topology = client.topology();
-    let what = if topology
-        .servers
-        .iter()
-        .any(|server| server.server_type().is_data_bearing())
-    {
+    let is_found = match topology.topology_type {
+        TopologyType::Single | TopologyType::Sharded => true,
+        _ => topology.primary().is_some(),
+    };
+    let what = if is_found {
         "waiting for a server to open the stream"
     } else {
         "still looking for a server"

@@ -122,6 +122,18 @@ fn a_standalone_server_ends_with_5_and_says_what_to_do_once() {
         "{message}"
     );
     assert_eq!(message.lines().count(), 1, "{message}");
+
+    // Asked for a set that it is no member of, it is never used.
+    let uri = format!(
+        "{}?replicaSet=rs9&serverSelectionTimeoutMS=1000",
+        server.uri()
+    );
+    let (code, message, _) = fails(&[&uri, "shop"]);
+    assert_eq!(code, 4);
+    assert!(
+        message.contains(server.address()) && message.contains("rs9"),
+        "{message}"
+    );
 }
 
 /// One program that follows a replica set.

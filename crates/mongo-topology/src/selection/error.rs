@@ -34,7 +34,7 @@ pub struct Unsuitable {
     pub criteria: String,
     /// The kind of deployment, as far as it is known.
     pub topology_type: TopologyType,
-    /// Why each server is not suitable, by address.
+    /// Why each server is not suitable, by address; where the only one was refused, that one.
     pub servers: Vec<(ServerAddress, Reason)>,
 }
 
@@ -73,6 +73,7 @@ impl SelectionError {
             .servers
             .iter()
             .map(|server| (server.address().clone(), reason(topology, criteria, server)))
+            .chain(removed(topology))
             .collect();
         Self::NoSuitableServer(Box::new(Unsuitable {
             criteria: criteria.to_string(),
@@ -80,6 +81,15 @@ impl SelectionError {
             servers,
         }))
     }
+}
+
+/// The server without which the topology is empty: it is not what was asked for.
+fn removed(topology: &TopologyDescription) -> Option<(ServerAddress, Reason)> {
+    let server = topology.last_removed.as_ref()?;
+    let expected = topology.set_name.clone()?;
+    let found = server.set_name().map(str::to_owned);
+    let error = LastError::WrongSetName { expected, found };
+    Some((server.address().clone(), Reason::Failed(error)))
 }
 
 fn reason(
