@@ -1,5 +1,6 @@
 //! Development commands of this workspace: `cargo xtask --help`.
 
+mod bench;
 mod cluster;
 mod demo;
 mod fuzz;
@@ -26,6 +27,8 @@ enum Command {
     Test(test::Arguments),
     /// Check the rules of the house: what each crate may depend on.
     Gates,
+    /// Run the benchmarks and show their results against each other and against the goals.
+    Bench(bench::Arguments),
     /// Run the fuzz targets on the nightly toolchain.
     Fuzz(fuzz::Arguments),
     /// Start a real deployment in the foreground.
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::Gates => gates::run(),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Cluster(arguments) => cluster::run(&arguments),
     };

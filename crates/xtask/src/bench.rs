@@ -1,0 +1,77 @@
+//! `cargo xtask bench`: all benchmarks in one run, as one table of times, ratios and goals.
+
+mod table;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use crate::shell;
+use table::ROWS;
+
+/// What to measure.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Only benchmarks whose name has this in it; the table has what earlier runs measured, too.
+    filter: Option<String>,
+}
+
+/// Runs the benchmarks, prints the table, and leaves it in `target/bench/table.txt`.
+///
+/// # Errors
+/// A benchmark does not build or run, or the folder cannot be written. A goal that is missed is
+/// told in the table and is no error: the machine may be busy.
+pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let folder = shell::root().join("target/bench");
+    let results = folder.join("criterion");
+    let mut command = shell::cargo();
+    command.args(["bench", "--quiet", "--package", "benches", "--"]);
+    command.args(&arguments.filter);
+    shell::run(command.env("CRITERION_HOME", &results))?;
+    let mut lines = vec![format!(
+        "{:<52} {:>11} {:>11} {:>7}  {}",
+        "", "ours", "bare", "ratio", "goal"
+    )];
+    for row in ROWS {
+        let ours = nanoseconds(&results, row.ours)?;
+        let bare = row
+            .bare
+            .map(|name| nanoseconds(&results, name))
+            .transpose()?;
+        if let Some(ours) = ours {
+            lines.push(row.line(ours, bare.flatten()));
+        }
+    }
+    let table = lines.join("\n");
+    fs::write(folder.join("table.txt"), format!("{table}\n"))?;
+    shell::say(&table);
+    Ok(())
+}
+
+/// The fastest sample of a benchmark's last run; `None` if it has not been run.
+///
+/// Whatever else the machine does can only add to a sample, so the fastest one is nearest to what
+/// the work takes.
+fn nanoseconds(results: &Path, name: &str) -> anyhow::Result<Option<f64>> {
+    // Criterion keeps the results of `group/case` in folders of these names.
+    let path = results.join(name).join("new/sample.json");
+    let Ok(text) = fs::read_to_string(&path) else {
+        return Ok(None);
+    };
+    let sample: Sample =
+        serde_json::from_str(&text).with_context(|| format!("no samples in {}", path.display()))?;
+    let each = sample.times.iter().zip(&sample.iters);
+    Ok(each
+        .map(|(time, count)| time / count)
+        .min_by(f64::total_cmp))
+}
+
+/// What criterion measured, sample by sample.
+#[derive(serde::Deserialize)]
+struct Sample {
+    /// Nanoseconds.
+    times: Vec<f64>,
+    /// How often the work was done meanwhile.
+    iters: Vec<f64>,
+}
