@@ -5,7 +5,7 @@ mod monitoring;
 mod pool;
 mod srv;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -65,7 +65,8 @@ impl Topology {
     ///
     /// `rng_seed` decides nothing but which hosts of SRV records are taken when there are too many.
     #[must_use]
-    pub fn new(config: TopologyConfig, rng_seed: u64, now: Instant) -> Self {
+    pub fn new(mut config: TopologyConfig, rng_seed: u64, now: Instant) -> Self {
+        config.seeds = distinct(config.seeds);
         let mut topology = Self {
             description: Arc::new(first_description(&config, TopologyType::Unknown)),
             rng: Rng::from_seed(rng_seed),
@@ -203,17 +204,15 @@ impl Topology {
         first.set_name.clone_from(&self.config.set_name);
         let mut changes = Vec::new();
         for address in self.config.seeds.clone() {
-            if !first.servers.contains(&address) {
-                self.counters.instances += 1;
-                let id = ServerId {
-                    address,
-                    instance: self.counters.instances,
-                };
-                first
-                    .servers
-                    .insert(Arc::new(ServerDescription::unknown(id.clone())));
-                changes.push(Change::Added(id));
-            }
+            self.counters.instances += 1;
+            let id = ServerId {
+                address,
+                instance: self.counters.instances,
+            };
+            first
+                .servers
+                .insert(Arc::new(ServerDescription::unknown(id.clone())));
+            changes.push(Change::Added(id));
         }
         let previous = std::mem::replace(&mut self.description, Arc::new(first));
         let current = self.description();
@@ -306,6 +305,13 @@ impl Topology {
         }
         added
     }
+}
+
+/// A seed that is named twice is one seed: their number decides what a standalone server means.
+fn distinct(seeds: Vec<ServerAddress>) -> Vec<ServerAddress> {
+    let mut seen = BTreeSet::new();
+    let is_new = |seed: &ServerAddress| seen.insert(seed.clone());
+    seeds.into_iter().filter(is_new).collect()
 }
 
 fn first_description(config: &TopologyConfig, topology_type: TopologyType) -> TopologyDescription {

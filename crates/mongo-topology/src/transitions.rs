@@ -138,7 +138,10 @@ impl<'a> Draft<'a> {
         for address in &all {
             self.remove(address);
         }
-        self.topology.last_removed = None;
+        // Without a server to remove nothing changes, and no event would tell of it.
+        if !all.is_empty() {
+            self.topology.last_removed = None;
+        }
         self.topology.topology_type = TopologyType::Unknown;
         self.topology.set_name = None;
         self.topology.max_election_id = None;
@@ -152,6 +155,9 @@ impl<'a> Draft<'a> {
         });
         if !self.changes.is_empty() {
             self.topology.refresh();
+        }
+        if !self.topology.servers.is_empty() {
+            self.topology.last_removed = None;
         }
         let next = &self.topology;
         let is_changed = !self.changes.is_empty()

@@ -59,6 +59,25 @@ fn closing_ends_every_check_and_comes_last() {
 }
 
 #[test]
+fn closing_without_a_server_changes_nothing_that_no_event_tells() {
+    let mut world = World::new("mongodb://a,b");
+    world.reply("a", &standalone());
+    world.reply("b", &standalone());
+    let empty = world.topology.description();
+    assert!(empty.servers.is_empty() && empty.last_removed.is_some());
+    world.handle(Input::Close);
+    assert_eq!(world.names(), ["TopologyClosed"]);
+    assert_eq!(world.topology.description(), empty);
+}
+
+#[test]
+fn a_seed_named_twice_is_one_seed() {
+    let mut world = World::new("mongodb://a,A:27017");
+    world.reply("a", &standalone());
+    assert_eq!(world.topology_type(), TopologyType::Single);
+}
+
+#[test]
 fn a_load_balancer_is_opened_and_never_checked() {
     let mut world = World::new("mongodb://a/?loadBalanced=true");
     assert_eq!(
