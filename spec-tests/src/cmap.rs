@@ -82,10 +82,12 @@ fn run(name: &str, test: &Value) -> Result<()> {
             let server = turn.as_ref().context("it was started")?;
             check_requirements(test, server)?;
             let Some(fail_point) = given(test, "failPoint") else {
-                return run_against(name, test, &server.address());
+                return run_against(name, test, server.address());
             };
-            server.server().run_command("admin", &document(fail_point)?)?;
-            let result = run_against(name, test, &server.address());
+            server
+                .server()
+                .run_command("admin", &document(fail_point)?)?;
+            let result = run_against(name, test, server.address());
             let point = text(fail_point, "configureFailPoint")?;
             let off = rawdoc! { "configureFailPoint": point, "mode": "off" };
             server.server().run_command("admin", &off)?;
@@ -100,7 +102,9 @@ fn check_requirements(test: &Value, server: &Standalone) -> Result<()> {
     let Some(requirements) = given(test, "runOn").and_then(Value::as_array) else {
         return Ok(());
     };
-    let info = server.server().run_command("admin", &rawdoc! { "buildInfo": 1 })?;
+    let info = server
+        .server()
+        .run_command("admin", &rawdoc! { "buildInfo": 1 })?;
     let actual = info.get_str("version")?;
     let suits = |requirement: &Value| {
         let bound = |key| requirement.get(key).and_then(Value::as_str).map(version);

@@ -27,6 +27,11 @@
 //! # }
 //! ```
 //!
+//! # What can be seen from outside
+//!
+//! [`ClientBuilder::on_event`] gives a client a listener for the events of discovery, of connection
+//! pools and of commands, secrets left out ([`events`]). Without one, nothing is made for it.
+//!
 //! # What a failure does
 //!
 //! A stream's task owns its connection and the `getMore` under way, so dropping a future of a

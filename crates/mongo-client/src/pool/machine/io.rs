@@ -11,7 +11,7 @@ pub(crate) type ConnectionId = u64;
 pub(crate) type WaiterId = u64;
 
 /// Facts told to the machine. News of a connection that it does not know changes nothing.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum Input {
     CheckOut(WaiterId),
     /// The waiter's future was dropped before it got an answer.
