@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bson::{cstr, rawdoc};
+use integration_tests::recorder::{Counts, Recorder};
 use integration_tests::{own_database, shared_client, shared_set};
 use mongo_client::{Client, Error, Misuse};
 
@@ -67,7 +68,12 @@ async fn a_refused_command_names_server_code_and_reason() {
 async fn a_pool_survives_200_tasks_that_are_cancelled_at_random() {
     let set = shared_client().await;
     drop(set);
-    let client = Client::new(&format!("{}&maxPoolSize=10", shared_set().uri())).unwrap();
+    let recorder = Recorder::default();
+    let uri = format!("{}&maxPoolSize=10", shared_set().uri());
+    let client = Client::builder(uri.parse().unwrap())
+        .on_event(recorder.listener())
+        .build()
+        .unwrap();
     let (done, dropped) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let tasks: Vec<_> = (0..200)
         .map(|seed| {
@@ -121,6 +127,15 @@ async fn a_pool_survives_200_tasks_that_are_cancelled_at_random() {
     for ping in all.collect::<Vec<_>>() {
         within(ping).await.unwrap().unwrap();
     }
+    // Whatever has begun has its end, once nobody is left.
+    within(client.shutdown()).await;
+    let events = recorder
+        .wait_for(|events| Counts::of(events).everything_has_ended())
+        .await;
+    let counts = Counts::of(&events);
+    println!("{counts:?}");
+    assert!(counts.checks_out_started >= done, "{counts:?}");
+    assert!(counts.commands_started >= done, "{counts:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

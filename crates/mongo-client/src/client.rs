@@ -1,7 +1,8 @@
 //! The handle that everything starts from.
 
+mod builder;
+
 use std::fmt;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,18 +16,17 @@ use tokio::sync::watch;
 use crate::connection::{Connector, Handshake};
 use crate::database::Database;
 use crate::error::{Error, Misuse, Result};
-use crate::pool::machine::PoolLimits;
+use crate::events::{EventListener, Events};
+use crate::pool::PoolLimits;
 use crate::topology::{Topology, TopologyChanges};
 use crate::watch::Watch;
+
+pub use self::builder::ClientBuilder;
 
 /// `connectTimeoutMS` where the connection string gives none.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// `serverSelectionTimeoutMS` where the connection string gives none.
 const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(30);
-/// `maxPoolSize` where the connection string gives none.
-const MAX_POOL_SIZE: usize = 100;
-/// `maxConnecting` where the connection string gives none.
-const MAX_CONNECTING: NonZeroUsize = NonZeroUsize::new(2).expect("two is not zero");
 
 /// A client of one deployment. Cheap to clone; all clones share pools and monitors, which end
 /// when the last clone is dropped or [`shutdown`](Self::shutdown) is called.
@@ -76,25 +76,22 @@ impl Client {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn from_connection_string(uri: ConnectionString) -> Result<Self> {
+        Self::builder(uri).build()
+    }
+
+    /// A client that needs more than a connection string can say.
+    pub fn builder(uri: ConnectionString) -> ClientBuilder {
+        ClientBuilder::new(uri)
+    }
+
+    /// # Errors
+    /// As [`from_connection_string`](Self::from_connection_string).
+    fn start(uri: ConnectionString, listener: Option<EventListener>) -> Result<Self> {
         refuse_unsupported(&uri)?;
         let options = &uri.options;
-        let connect_timeout = options.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
         let config = TopologyConfig::from(&uri);
-        let connector = Connector {
-            handshake: Handshake::new(options.app_name.as_deref()),
-            first_hello: config.first_hello(),
-            // The URI's 0 means no limit.
-            timeout: (!connect_timeout.is_zero()).then_some(connect_timeout),
-        };
-        let limits = PoolLimits {
-            max_size: NonZeroUsize::new(options.pool.max_size.map_or(MAX_POOL_SIZE, to_usize)),
-            max_connecting: options
-                .pool
-                .max_connecting
-                .and_then(|count| NonZeroUsize::new(to_usize(count)))
-                .unwrap_or(MAX_CONNECTING),
-            max_idle: options.pool.max_idle_time.filter(|limit| !limit.is_zero()),
-        };
+        let connector = connector(&uri, &config);
+        let limits = PoolLimits::from(&options.pool);
         let settings = Settings {
             server_selection_timeout: options
                 .server_selection_timeout
@@ -107,7 +104,7 @@ impl Client {
             read_preference: options.read_preference.clone().unwrap_or_default(),
             retry_reads: options.retry_reads.unwrap_or(true),
         };
-        let topology = Topology::start(config, connector, limits);
+        let topology = Topology::start(config, connector, limits, Events::new(listener));
         let ConnectionString {
             warnings,
             default_database,
@@ -218,8 +215,15 @@ impl fmt::Debug for Client {
     }
 }
 
-fn to_usize(count: u32) -> usize {
-    usize::try_from(count).unwrap_or(usize::MAX)
+/// What opens connections as the connection string wants them.
+pub(crate) fn connector(uri: &ConnectionString, config: &TopologyConfig) -> Connector {
+    let timeout = uri.options.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
+    Connector {
+        handshake: Handshake::new(uri.options.app_name.as_deref()),
+        first_hello: config.first_hello(),
+        // The URI's 0 means no limit.
+        timeout: (!timeout.is_zero()).then_some(timeout),
+    }
 }
 
 fn refuse_unsupported(uri: &ConnectionString) -> Result<()> {

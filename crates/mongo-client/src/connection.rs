@@ -7,6 +7,7 @@ mod connect;
 mod handshake;
 
 use bson::RawDocument;
+use bson::oid::ObjectId;
 use bytes::BytesMut;
 use mongo_topology::HelloReply;
 use mongo_uri::ServerAddress;
@@ -69,6 +70,21 @@ impl Connection {
             .map_or(0, |hello| hello.wire_versions.max)
     }
 
+    /// The service behind a load balancer that this connection reached.
+    pub(crate) fn service_id(&self) -> Option<ObjectId> {
+        self.hello.as_ref()?.service_id
+    }
+
+    /// The server's own number for this connection.
+    pub(crate) fn server_connection_id(&self) -> Option<i64> {
+        self.hello.as_ref()?.connection_id
+    }
+
+    /// The number that the next request will have.
+    pub(crate) fn next_request_id(&self) -> i32 {
+        self.last_request_id.wrapping_add(1)
+    }
+
     /// True when every reply was read: the connection can be used by somebody else.
     pub(crate) fn is_reusable(&self) -> bool {
         self.awaited.is_none() && self.received.is_empty()
@@ -97,7 +113,7 @@ impl Connection {
             self.awaited.is_none(),
             "a busy connection cannot take a request"
         );
-        self.last_request_id = self.last_request_id.wrapping_add(1);
+        self.last_request_id = self.next_request_id();
         let request_id = self.last_request_id;
         let (command, envelope) = (command.into(), envelope.into());
         let body = CommandBody::new(&command)

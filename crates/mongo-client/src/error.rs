@@ -3,11 +3,15 @@
 pub(crate) mod codes;
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use mongo_topology::{HelloError, SelectionError};
+use mongo_topology::{HelloError, SYSTEM_OVERLOADED_ERROR, SelectionError};
 use mongo_uri::{ServerAddress, UriError};
 use mongo_wire::{DecodeError, EncodeError, ReplyError, ServerError};
+
+/// Set, with [`SYSTEM_OVERLOADED_ERROR`], on errors after which the same may be tried again later.
+pub(crate) const RETRYABLE_ERROR: &str = "RetryableError";
 
 /// Result of this crate's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -106,8 +110,18 @@ pub enum Error {
 
     /// The server's pool was cleared because the server is not known to work any more. The
     /// operation was not sent and can be tried again.
-    #[error("{server}: the connection pool was cleared, because the server failed elsewhere")]
+    #[error("{server}: the connection pool was cleared because {}", cleared_because(.cause.as_deref()))]
     PoolCleared {
+        /// Whose pool.
+        server: ServerAddress,
+        /// What the server failed with, as far as is known.
+        cause: Option<Arc<str>>,
+    },
+
+    /// The server left the topology before a connection to it could be used. The operation was not
+    /// sent and can be tried again, on another server.
+    #[error("{server}: attempted to check out a connection from closed connection pool")]
+    PoolClosed {
         /// Whose pool.
         server: ServerAddress,
     },
@@ -121,7 +135,10 @@ pub enum Error {
     },
 
     /// No connection became free within `waitQueueTimeoutMS`.
-    #[error("{server}: no connection became free within {limit:?} (waitQueueTimeoutMS)")]
+    #[error(
+        "{server}: timed out while checking out a connection from connection pool: none became \
+         free within {limit:?} (waitQueueTimeoutMS)"
+    )]
     WaitQueueTimeout {
         /// Whose pool.
         server: ServerAddress,
@@ -235,6 +252,13 @@ impl From<mongo_change_stream::StreamError> for Error {
     }
 }
 
+fn cleared_because(cause: Option<&str>) -> String {
+    match cause {
+        Some(cause) => format!("another operation or a check failed with: {cause}"),
+        None => "the server is not known to work".to_owned(),
+    }
+}
+
 impl Error {
     /// The error where its server is known anyway, as in the description of that server.
     pub(crate) fn without_server(&self) -> String {
@@ -258,6 +282,29 @@ impl Error {
         }
     }
 
+    /// Whether an error carries a label: one that the server has put on it, or, of a network error
+    /// or a time limit while a connection was being opened, `SystemOverloadedError` and
+    /// `RetryableError` (Connection Monitoring and Pooling, "Backpressure-enabled").
+    #[must_use]
+    pub fn has_label(&self, label: &str) -> bool {
+        match self {
+            Self::Server { error, .. } => error.has_label(label),
+            _ => {
+                [SYSTEM_OVERLOADED_ERROR, RETRYABLE_ERROR].contains(&label)
+                    && self.may_be_overload()
+            }
+        }
+    }
+
+    /// True when the network failed where a server that has too much to do makes it fail. A name
+    /// that cannot be looked up is no such sign.
+    fn may_be_overload(&self) -> bool {
+        let (Self::Io { action, .. } | Self::Timeout { action, .. }) = self else {
+            return false;
+        };
+        matches!(action, IoAction::Connect | IoAction::Handshake)
+    }
+
     /// True when the error says nothing about the operation itself: the network, a time limit, a
     /// cleared pool, a server that left. The operation may or may not have reached the server.
     #[must_use]
@@ -267,6 +314,7 @@ impl Error {
             Self::Io { .. }
                 | Self::Timeout { .. }
                 | Self::PoolCleared { .. }
+                | Self::PoolClosed { .. }
                 | Self::ServerGone { .. }
                 | Self::Violation {
                     violation: Violation::ClosedEarly,

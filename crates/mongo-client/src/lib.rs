@@ -27,6 +27,11 @@
 //! # }
 //! ```
 //!
+//! # What can be seen from outside
+//!
+//! [`ClientBuilder::on_event`] gives a client a listener for the events of discovery, of connection
+//! pools and of commands, secrets left out ([`events`]). Without one, nothing is made for it.
+//!
 //! # What a failure does
 //!
 //! A stream's task owns its connection and the `getMore` under way, so dropping a future of a
@@ -39,18 +44,23 @@ mod client;
 mod connection;
 mod database;
 mod error;
+pub mod events;
 mod monitor;
 mod operation;
 mod pool;
+#[doc(hidden)]
+pub mod testing;
 mod topology;
 mod watch;
 
-pub use client::Client;
+pub use client::{Client, ClientBuilder};
 pub use database::{Collection, Database};
 pub use error::{Error, IoAction, Misuse, Result, Violation};
+pub use events::{Event, EventListener};
 pub use mongo_change_stream as change_stream;
 pub use mongo_topology as sdam;
 pub use mongo_uri as uri;
 pub use mongo_wire as wire;
+pub use pool::PoolLimits;
 pub use topology::TopologyChanges;
 pub use watch::{ChangeStream, StreamObserver, Watch};

@@ -308,7 +308,7 @@ fn failed(error: Error) -> Input {
         Error::Io { .. } | Error::Hello { .. } => FailureKind::Network,
         Error::Timeout { .. } | Error::WaitQueueTimeout { .. } => FailureKind::Timeout,
         Error::PoolCleared { .. } => FailureKind::PoolCleared,
-        Error::ServerGone { .. } => FailureKind::ServerGone,
+        Error::PoolClosed { .. } | Error::ServerGone { .. } => FailureKind::ServerGone,
         Error::Selection { .. } => FailureKind::Selection,
         Error::Malformed { .. } | Error::Violation { .. } | Error::Reply { .. } => {
             FailureKind::Protocol
