@@ -12,9 +12,10 @@ use mongo_uri::{ConnectionString, ReadPreference, ServerAddress, Warning};
 use mongo_wire::CommandReply;
 use tokio::sync::watch;
 
-use crate::connection::{Connector, Handshake};
+use crate::connection::{Connector, Handshake, Transport};
 use crate::database::Database;
 use crate::error::{Error, Misuse, Result};
+use crate::options::ClientOptions;
 use crate::pool::machine::PoolLimits;
 use crate::topology::{Topology, TopologyChanges};
 use crate::watch::Watch;
@@ -59,32 +60,48 @@ impl Client {
     /// first operation does that.
     ///
     /// # Errors
-    /// [`Error::Uri`] when the string cannot be parsed; [`Error::Misuse`] when it asks for what
-    /// this version does not have.
+    /// [`Error::Uri`] when the string cannot be parsed; otherwise as
+    /// [`with_options`](Self::with_options).
     ///
     /// # Panics
     /// Outside a tokio runtime: the monitors run as its tasks.
     pub fn new(uri: &str) -> Result<Self> {
-        Self::from_connection_string(ConnectionString::parse(uri)?)
+        Self::with_options(ClientOptions::parse(uri)?)
     }
 
     /// As [`new`](Self::new), from a string that was parsed before.
     ///
     /// # Errors
-    /// [`Error::Misuse`] when it asks for what this version does not have.
+    /// As [`with_options`](Self::with_options).
     ///
     /// # Panics
     /// Outside a tokio runtime.
     pub fn from_connection_string(uri: ConnectionString) -> Result<Self> {
-        refuse_unsupported(&uri)?;
+        Self::with_options(uri.into())
+    }
+
+    /// As [`new`](Self::new), with what no connection string can say. The files that TLS options
+    /// name, or else this machine's store of certificate authorities, are read here.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] when something is asked for that this version does not have, or that
+    /// contradicts itself; [`Error::TlsFile`] when a file cannot be used.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn with_options(client_options: ClientOptions) -> Result<Self> {
+        refuse_unsupported(&client_options)?;
+        let uri = &client_options.uri;
         let options = &uri.options;
         let connect_timeout = options.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
-        let config = TopologyConfig::from(&uri);
+        // The URI's 0 means no limit.
+        let connect_timeout = (!connect_timeout.is_zero()).then_some(connect_timeout);
+        let config = TopologyConfig::from(uri);
         let connector = Connector {
             handshake: Handshake::new(options.app_name.as_deref()),
             first_hello: config.first_hello(),
-            // The URI's 0 means no limit.
-            timeout: (!connect_timeout.is_zero()).then_some(connect_timeout),
+            transport: Transport::new(&client_options, connect_timeout)?,
+            timeout: connect_timeout,
         };
         let limits = PoolLimits {
             max_size: NonZeroUsize::new(options.pool.max_size.map_or(MAX_POOL_SIZE, to_usize)),
@@ -112,7 +129,7 @@ impl Client {
             warnings,
             default_database,
             ..
-        } = uri;
+        } = client_options.uri;
         let (closing, _) = watch::channel(false);
         let inner = Inner {
             topology,
@@ -222,14 +239,22 @@ fn to_usize(count: u32) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
-fn refuse_unsupported(uri: &ConnectionString) -> Result<()> {
+fn refuse_unsupported(client_options: &ClientOptions) -> Result<()> {
+    let uri = &client_options.uri;
     let options = &uri.options;
+    let has_socket = uri
+        .hosts
+        .iter()
+        .any(|host| matches!(host, ServerAddress::Unix { .. }));
     let asked = [
         (uri.srv_host.is_some(), "a DNS seed list (mongodb+srv)"),
         (uri.credential.is_some(), "authentication"),
-        (options.tls.is_required(), "TLS"),
+        (
+            client_options.uses_tls() && cfg!(not(feature = "tls")),
+            "TLS (the feature `tls`, which this build lacks)",
+        ),
+        (has_socket && cfg!(not(unix)), "a unix socket"),
         (options.load_balanced == Some(true), "load balancing"),
-        (options.proxy.is_some(), "a SOCKS5 proxy"),
     ];
     match asked.into_iter().find(|(asked, _)| *asked) {
         Some((_, what)) => Err(Error::Misuse(Misuse::Unsupported { what })),

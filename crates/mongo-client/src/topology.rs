@@ -29,13 +29,20 @@ use crate::pool::machine::PoolLimits;
 struct Snapshot {
     description: Arc<TopologyDescription>,
     pools: Arc<BTreeMap<ServerAddress, Arc<Pool>>>,
+    /// The last failure of each monitor that does not reach its server.
+    failures: Failures,
     closed: bool,
 }
 
-/// What the task is told; `heard` is dropped once it is known everywhere.
+type Failures = Arc<BTreeMap<ServerId, Arc<Error>>>;
+
+/// What the task is told.
 #[derive(Debug)]
 struct Told {
     input: Input,
+    /// What a failed check failed with, for whoever waits for that server.
+    failure: Option<Error>,
+    /// Dropped once it is known everywhere.
     heard: Option<oneshot::Sender<()>>,
 }
 
@@ -49,7 +56,16 @@ pub(crate) struct TopologyHandle {
 impl TopologyHandle {
     /// Tells a fact. After the task has ended nobody is left whom it could concern.
     pub(crate) fn tell(&self, input: Input) {
-        let _ = self.facts.send(Told { input, heard: None });
+        self.tell_failure(input, None);
+    }
+
+    /// Tells the outcome of a check, and what it failed with.
+    pub(crate) fn tell_failure(&self, input: Input, failure: Option<Error>) {
+        let _ = self.facts.send(Told {
+            input,
+            failure,
+            heard: None,
+        });
     }
 
     /// Tells of a failed operation and returns when selection knows of it.
@@ -73,6 +89,7 @@ impl TopologyHandle {
         let (heard, known) = oneshot::channel();
         let told = self.facts.send(Told {
             input,
+            failure: None,
             heard: Some(heard),
         });
         if told.is_ok() {
@@ -88,9 +105,14 @@ fn application_error(error: &Error) -> Option<ApplicationError> {
     match error {
         Error::Server { error, .. } => ApplicationError::from_reply(error.reply.as_raw()),
         Error::Timeout { .. } => Some(ApplicationError::timeout(message())),
-        Error::Io { .. } | Error::Malformed { .. } | Error::Violation { .. } => {
-            Some(ApplicationError::network(message()))
+        Error::Tls { failure, .. } if !failure.is_hang_up() => {
+            Some(ApplicationError::client(message()))
         }
+        Error::Io { .. }
+        | Error::Proxy { .. }
+        | Error::Tls { .. }
+        | Error::Malformed { .. }
+        | Error::Violation { .. } => Some(ApplicationError::network(message())),
         Error::Hello { .. } => Some(ApplicationError::client(message())),
         _ => None,
     }
@@ -124,6 +146,7 @@ impl Topology {
         let first = Snapshot {
             description: machine.description(),
             pools: Arc::default(),
+            failures: Arc::default(),
             closed: false,
         };
         let (publish, snapshots) = watch::channel(first);
@@ -135,6 +158,7 @@ impl Topology {
             publish,
             pools: Arc::default(),
             monitors: BTreeMap::new(),
+            failures: Arc::default(),
         };
         tokio::spawn(task.run(inbox));
         Self {
@@ -178,10 +202,10 @@ impl Topology {
                 Err(reason @ SelectionError::NoSuitableServer(_)) => reason,
                 // Waiting would not help.
                 Err(reason) => {
-                    let reason = Box::new(reason);
                     return Err(Error::Selection {
                         limit: Duration::ZERO,
-                        reason,
+                        reason: Box::new(reason),
+                        causes: Vec::new(),
                     });
                 }
             };
@@ -190,8 +214,12 @@ impl Topology {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Err(Error::Shutdown),
                 Err(_) => {
-                    let reason = Box::new(reason);
-                    return Err(Error::Selection { limit, reason });
+                    let causes = snapshots.borrow().failures.values().cloned().collect();
+                    return Err(Error::Selection {
+                        limit,
+                        reason: Box::new(reason),
+                        causes,
+                    });
                 }
             }
         }
@@ -282,6 +310,7 @@ struct Task {
     /// Shared with the snapshots, and copied only when a server comes or goes.
     pools: Arc<BTreeMap<ServerAddress, Arc<Pool>>>,
     monitors: BTreeMap<ServerId, MonitorTasks>,
+    failures: Failures,
 }
 
 /// Dropping it ends the tasks.
@@ -300,6 +329,7 @@ impl Task {
                 told = inbox.recv() => {
                     let Some(told) = told else { break };
                     closed = matches!(told.input, Input::Close);
+                    self.note_failure(&told.input, told.failure);
                     self.machine.handle(told.input, now());
                     self.carry_out(closed);
                     drop(told.heard);
@@ -309,6 +339,21 @@ impl Task {
                     self.carry_out(closed);
                 }
             }
+        }
+    }
+
+    /// Keeps what a check failed with until a check of that server succeeds, or it leaves.
+    fn note_failure(&mut self, input: &Input, failure: Option<Error>) {
+        match (input, failure) {
+            (Input::CheckFailed { server, .. }, Some(error))
+                if self.monitors.contains_key(server) =>
+            {
+                Arc::make_mut(&mut self.failures).insert(server.clone(), Arc::new(error));
+            }
+            (Input::HelloReceived { server, .. }, _) if self.failures.contains_key(server) => {
+                Arc::make_mut(&mut self.failures).remove(server);
+            }
+            _ => {}
         }
     }
 
@@ -347,6 +392,7 @@ impl Task {
                 }
                 Action::CloseServer(server) => {
                     self.monitors.remove(&server);
+                    Arc::make_mut(&mut self.failures).remove(&server);
                     if self.pool_of(&server).is_some() {
                         let pool = Arc::make_mut(&mut self.pools).remove(&server.address);
                         after_publishing.extend(pool.map(|pool| (pool, None)));
@@ -363,6 +409,7 @@ impl Task {
             self.publish.send_replace(Snapshot {
                 description,
                 pools,
+                failures: Arc::clone(&self.failures),
                 closed,
             });
         }
