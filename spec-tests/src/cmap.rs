@@ -141,7 +141,7 @@ async fn perform(name: &str, test: &Value, address: &str) -> Result<()> {
     // connections ahead of need. As the format says, a negative value is ignored then.
     let interval = options.and_then(|options| options.get("backgroundThreadIntervalMS")?.as_u64());
     let pause = interval.map(Duration::from_millis);
-    let pool = LonePool::new(&uri, pause, recorder.listener());
+    let pool = LonePool::new(&uri, pause, recorder.listener())?;
     let mut threads = Threads::new(pool, recorder.clone());
 
     let mut result = Ok(());

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bson::{cstr, rawdoc};
 use integration_tests::recorder::{Counts, Recorder};
 use integration_tests::{own_database, shared_client, shared_set};
-use mongo_client::{Client, Error, Misuse};
+use mongo_client::{Client, ClientOptions, Error, Misuse};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -70,10 +70,12 @@ async fn a_pool_survives_200_tasks_that_are_cancelled_at_random() {
     drop(set);
     let recorder = Recorder::default();
     let uri = format!("{}&maxPoolSize=10", shared_set().uri());
-    let client = Client::builder(uri.parse().unwrap())
-        .on_event(recorder.listener())
-        .build()
-        .unwrap();
+    let client = Client::with_options(
+        ClientOptions::parse(&uri)
+            .unwrap()
+            .on_event(recorder.listener()),
+    )
+    .unwrap();
     let (done, dropped) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let tasks: Vec<_> = (0..200)
         .map(|seed| {
@@ -163,7 +165,7 @@ async fn a_seed_that_is_nobody_and_a_name_that_is_none_each_say_so() {
             "{message}"
         );
         assert!(
-            started.elapsed() < Duration::from_secs(3),
+            started.elapsed() < Duration::from_secs(25),
             "{:?}",
             started.elapsed()
         );
@@ -198,10 +200,8 @@ async fn waiting_for_a_server_that_is_not_there_is_quiet() {
 async fn what_is_not_there_yet_is_refused_before_anything_is_sent() {
     for uri in [
         "mongodb://user:pass@localhost/",
-        "mongodb://localhost/?tls=true",
         "mongodb+srv://example.com/",
         "mongodb://localhost/?loadBalanced=true",
-        "mongodb://localhost/?proxyHost=localhost",
     ] {
         let error = Client::new(uri).unwrap_err();
         assert!(

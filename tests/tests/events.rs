@@ -10,7 +10,7 @@ use mongo_client::events::{
     CheckOutFailure, CloseReason, CmapEvent, CommandEvent, CommandFailure, CommandStep,
 };
 use mongo_client::sdam::SdamEvent;
-use mongo_client::{Client, Event};
+use mongo_client::{Client, ClientOptions, Event};
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -22,9 +22,8 @@ async fn within<T>(work: impl Future<Output = T>) -> T {
 }
 
 fn client(uri: &str, recorder: &Recorder) -> Client {
-    let uri = uri.parse().expect("a connection string");
-    let builder = Client::builder(uri).on_event(recorder.listener());
-    builder.build().expect("a client")
+    let options = ClientOptions::parse(uri).expect("a connection string");
+    Client::with_options(options.on_event(recorder.listener())).expect("a client")
 }
 
 fn commands(events: &[Event]) -> Vec<CommandEvent> {

@@ -14,7 +14,7 @@ use integration_tests::recorder::Recorder;
 use integration_tests::{id_of, insert};
 use mongo_client::change_stream::RawEvent;
 use mongo_client::uri::{ReadPreference, ReadPreferenceMode};
-use mongo_client::{ChangeStream, Client, Error, Event};
+use mongo_client::{ChangeStream, Client, ClientOptions, Error, Event};
 use testbed::cluster::{Member, ReplicaSet};
 
 /// Elections take seconds; nothing here takes longer unless it hangs.

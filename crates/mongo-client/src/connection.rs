@@ -4,7 +4,12 @@
 //! Dropping a future in between leaves it busy, and a busy connection is closed, never checked in.
 
 mod connect;
+mod eyeballs;
 mod handshake;
+mod socks5;
+#[cfg(feature = "tls")]
+mod tls;
+mod transport;
 
 use bson::RawDocument;
 use bson::oid::ObjectId;
@@ -16,6 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 pub(crate) use connect::{Connector, within};
 pub(crate) use handshake::Handshake;
+pub(crate) use transport::Transport;
 
 use crate::error::{Error, IoAction, Result, Violation};
 
@@ -176,11 +182,7 @@ impl Connection {
     }
 
     fn io_error(&self, action: IoAction, source: std::io::Error) -> Error {
-        Error::Io {
-            server: self.server.clone(),
-            action,
-            source,
-        }
+        Error::of_stream(&self.server, action, source)
     }
 
     fn violation(&self, violation: Violation) -> Error {

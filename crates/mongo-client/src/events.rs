@@ -1,6 +1,6 @@
 //! What a client tells whoever listens: discovery, pools and commands as they happen.
 //!
-//! A listener is given to [`ClientBuilder::on_event`](crate::ClientBuilder::on_event). It is called
+//! A listener is given to [`ClientOptions::on_event`](crate::ClientOptions::on_event). It is called
 //! where the event happens, sometimes with a pool's lock held, so that events arrive in the order
 //! the specifications want: it must be quick and must not block. Whatever takes longer belongs
 //! behind a channel. A panic in a listener is caught and goes no further.

@@ -28,20 +28,22 @@ pub struct LonePool {
 impl LonePool {
     /// Makes a pool whose options are those of the connection string.
     ///
+    /// # Errors
+    /// As for a client with this connection string.
+    ///
     /// # Panics
     /// Outside a tokio runtime, and without a host.
-    #[must_use]
     pub fn new(
         uri: &ConnectionString,
         populate_pause: Option<Duration>,
         listener: EventListener,
-    ) -> Self {
+    ) -> Result<Self> {
         let (topology, mut facts) = TopologyHandle::channel();
         let mut limits = PoolLimits::from(&uri.options.pool);
         limits.populate_pause = populate_pause.unwrap_or(limits.populate_pause);
         let context = PoolContext {
             limits,
-            connector: Arc::new(connector(uri, &TopologyConfig::from(uri))),
+            connector: Arc::new(connector(&uri.clone().into(), &TopologyConfig::from(uri))?),
             topology,
             events: Events::new(Some(listener)),
         };
@@ -68,10 +70,10 @@ impl LonePool {
                 }
             }
         });
-        Self {
+        Ok(Self {
             pool,
             wait_queue_timeout: uri.options.pool.wait_queue_timeout,
-        }
+        })
     }
 
     /// As discovery does when the server answers.

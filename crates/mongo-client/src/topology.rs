@@ -31,13 +31,20 @@ use crate::pool::{Clear, Pool, PoolContext, PoolLimits};
 struct Snapshot {
     description: Arc<TopologyDescription>,
     pools: Arc<BTreeMap<ServerAddress, Arc<Pool>>>,
+    /// The last failure of each monitor that does not reach its server.
+    failures: Failures,
     closed: bool,
 }
 
-/// What the task is told; `heard` is dropped once it is known everywhere.
+type Failures = Arc<BTreeMap<ServerId, Arc<Error>>>;
+
+/// What the task is told.
 #[derive(Debug)]
 pub(crate) struct Told {
     pub(crate) input: Input,
+    /// What a failed check failed with, for whoever waits for that server.
+    failure: Option<Error>,
+    /// Dropped once it is known everywhere.
     heard: Option<oneshot::Sender<()>>,
 }
 
@@ -57,7 +64,16 @@ impl TopologyHandle {
 
     /// Tells a fact. After the task has ended nobody is left whom it could concern.
     pub(crate) fn tell(&self, input: Input) {
-        let _ = self.facts.send(Told { input, heard: None });
+        self.tell_failure(input, None);
+    }
+
+    /// Tells the outcome of a check, and what it failed with.
+    pub(crate) fn tell_failure(&self, input: Input, failure: Option<Error>) {
+        let _ = self.facts.send(Told {
+            input,
+            failure,
+            heard: None,
+        });
     }
 
     /// Tells of a failed operation, of its connection's generation and of the service that it
@@ -82,6 +98,7 @@ impl TopologyHandle {
         let (heard, known) = oneshot::channel();
         let told = self.facts.send(Told {
             input,
+            failure: None,
             heard: Some(heard),
         });
         if told.is_ok() {
@@ -105,9 +122,14 @@ fn application_error(error: &Error) -> Option<ApplicationError> {
     match error {
         Error::Server { error, .. } => ApplicationError::from_reply(error.reply.as_raw()),
         Error::Timeout { .. } => labelled(ApplicationError::timeout(message())),
-        Error::Io { .. } | Error::Malformed { .. } | Error::Violation { .. } => {
-            labelled(ApplicationError::network(message()))
+        Error::Tls { failure, .. } if !failure.is_hang_up() => {
+            Some(ApplicationError::client(message()))
         }
+        Error::Io { .. }
+        | Error::Proxy { .. }
+        | Error::Tls { .. }
+        | Error::Malformed { .. }
+        | Error::Violation { .. } => labelled(ApplicationError::network(message())),
         Error::Hello { .. } => Some(ApplicationError::client(message())),
         _ => None,
     }
@@ -145,6 +167,7 @@ impl Topology {
         let first = Snapshot {
             description: machine.description(),
             pools: Arc::default(),
+            failures: Arc::default(),
             closed: false,
         };
         let (publish, snapshots) = watch::channel(first);
@@ -159,6 +182,7 @@ impl Topology {
             publish,
             pools: Arc::default(),
             monitors: BTreeMap::new(),
+            failures: Arc::default(),
         };
         tokio::spawn(task.run(inbox));
         Self {
@@ -202,10 +226,10 @@ impl Topology {
                 Err(reason @ SelectionError::NoSuitableServer(_)) => reason,
                 // Waiting would not help.
                 Err(reason) => {
-                    let reason = Box::new(reason);
                     return Err(Error::Selection {
                         limit: Duration::ZERO,
-                        reason,
+                        reason: Box::new(reason),
+                        causes: Vec::new(),
                     });
                 }
             };
@@ -214,8 +238,12 @@ impl Topology {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Err(Error::Shutdown),
                 Err(_) => {
-                    let reason = Box::new(reason);
-                    return Err(Error::Selection { limit, reason });
+                    let causes = snapshots.borrow().failures.values().cloned().collect();
+                    return Err(Error::Selection {
+                        limit,
+                        reason: Box::new(reason),
+                        causes,
+                    });
                 }
             }
         }
@@ -314,6 +342,7 @@ struct Task {
     /// Shared with the snapshots, and copied only when a server comes or goes.
     pools: Arc<BTreeMap<ServerAddress, Arc<Pool>>>,
     monitors: BTreeMap<ServerId, MonitorTasks>,
+    failures: Failures,
 }
 
 /// Dropping it ends the tasks.
@@ -332,6 +361,7 @@ impl Task {
                 told = inbox.recv() => {
                     let Some(told) = told else { break };
                     closed = matches!(told.input, Input::Close);
+                    self.note_failure(&told.input, told.failure);
                     self.machine.handle(told.input, now());
                     self.carry_out(closed);
                     drop(told.heard);
@@ -341,6 +371,21 @@ impl Task {
                     self.carry_out(closed);
                 }
             }
+        }
+    }
+
+    /// Keeps what a check failed with until a check of that server succeeds, or it leaves.
+    fn note_failure(&mut self, input: &Input, failure: Option<Error>) {
+        match (input, failure) {
+            (Input::CheckFailed { server, .. }, Some(error))
+                if self.monitors.contains_key(server) =>
+            {
+                Arc::make_mut(&mut self.failures).insert(server.clone(), Arc::new(error));
+            }
+            (Input::HelloReceived { server, .. }, _) if self.failures.contains_key(server) => {
+                Arc::make_mut(&mut self.failures).remove(server);
+            }
+            _ => {}
         }
     }
 
@@ -389,6 +434,7 @@ impl Task {
                 }
                 Action::CloseServer(server) => {
                     self.monitors.remove(&server);
+                    Arc::make_mut(&mut self.failures).remove(&server);
                     if self.pool_of(&server).is_some() {
                         let pool = Arc::make_mut(&mut self.pools).remove(&server.address);
                         after_publishing.extend(pool.map(|pool| (pool, None)));
@@ -405,6 +451,7 @@ impl Task {
             self.publish.send_replace(Snapshot {
                 description,
                 pools,
+                failures: Arc::clone(&self.failures),
                 closed,
             });
         }

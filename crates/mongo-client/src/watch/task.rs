@@ -305,7 +305,7 @@ fn answered(bound: Bound, reply: mongo_wire::CommandReply) -> (Option<Bound>, In
 fn failed(error: Error) -> Input {
     let kind = match &error {
         // A hello that is refused comes from a server that is starting or ending.
-        Error::Io { .. } | Error::Hello { .. } => FailureKind::Network,
+        Error::Io { .. } | Error::Proxy { .. } | Error::Hello { .. } => FailureKind::Network,
         Error::Timeout { .. } | Error::WaitQueueTimeout { .. } => FailureKind::Timeout,
         Error::PoolCleared { .. } => FailureKind::PoolCleared,
         Error::PoolClosed { .. } | Error::ServerGone { .. } => FailureKind::ServerGone,
@@ -313,9 +313,12 @@ fn failed(error: Error) -> Input {
         Error::Malformed { .. } | Error::Violation { .. } | Error::Reply { .. } => {
             FailureKind::Protocol
         }
+        Error::Tls { failure, .. } if failure.is_hang_up() => FailureKind::Network,
+        Error::Tls { .. } => FailureKind::Authentication,
         Error::Shutdown => FailureKind::Shutdown,
         Error::Uri(_)
         | Error::Misuse(_)
+        | Error::TlsFile { .. }
         | Error::Encode(_)
         | Error::Server { .. }
         | Error::ChangeStream { .. } => FailureKind::Rejected,
