@@ -165,8 +165,8 @@ fn kills(member: &Member) -> i64 {
 async fn a_stream_on_a_secondary_is_killed_there_and_nowhere_else() {
     let set = start().await;
     let recorder = Recorder::default();
-    let builder = Client::builder(set.uri().parse().unwrap()).on_event(recorder.listener());
-    let client = builder.build().unwrap();
+    let options = ClientOptions::parse(&set.uri()).unwrap();
+    let client = Client::with_options(options.on_event(recorder.listener())).unwrap();
     let count = |set: &ReplicaSet| set.members().iter().map(kills).collect::<Vec<_>>();
     let before = with_set(&set, count).await;
 
