@@ -149,7 +149,7 @@ async fn a_seed_that_is_nobody_and_a_name_that_is_none_each_say_so() {
             "refused",
         ),
         (
-            "mongodb://no-such-host.invalid/?serverSelectionTimeoutMS=15000",
+            "mongodb://no-such-host.invalid/?serverSelectionTimeoutMS=5000",
             "no-such-host.invalid:27017",
             "looking up the host name",
         ),

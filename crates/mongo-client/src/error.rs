@@ -184,6 +184,19 @@ pub enum Error {
         limit: Duration,
     },
 
+    /// A server was found, but no connection to it became free, or could be opened, in what was
+    /// left of `serverSelectionTimeoutMS`.
+    #[error(
+        "{server}: no connection within {limit:?} (serverSelectionTimeoutMS): all of maxPoolSize \
+         may be in use, each change stream keeps one"
+    )]
+    NoConnection {
+        /// Whose pool.
+        server: ServerAddress,
+        /// The limit that passed.
+        limit: Duration,
+    },
+
     /// The client was shut down.
     #[error("the client is shut down")]
     Shutdown,

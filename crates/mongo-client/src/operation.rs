@@ -42,7 +42,8 @@ impl Client {
         loop {
             let selected = topology.select(&criteria, limit, deadline).await?;
             let check_out = selected.pool.check_out(self.settings().wait_queue_timeout);
-            match check_out.await {
+            let checked_out = tokio::time::timeout_at(deadline, check_out).await;
+            match checked_out.unwrap_or_else(|_| Err(selected.pool.no_connection_within(limit))) {
                 Ok(connection) => {
                     let mut envelope = rawdoc! { "$db": database };
                     if let Some(preference) = selected.read_preference {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bson::oid::ObjectId;
 use mongo_topology::ServerId;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
@@ -31,6 +32,8 @@ pub(crate) struct PoolContext {
     pub(crate) connector: Arc<Connector>,
     pub(crate) topology: TopologyHandle,
     pub(crate) events: Events,
+    /// The runtime that the client lives in; connections may be dropped outside of it.
+    pub(crate) runtime: Handle,
 }
 
 /// An order to clear a pool.
@@ -101,7 +104,7 @@ impl Pool {
         // To publish that there is a pool.
         pool.advance(|_, _| {}, None);
         if limits.max_idle.is_some() || limits.min_size > 0 {
-            tokio::spawn(Arc::clone(&pool).keep());
+            pool.context.runtime.spawn(Arc::clone(&pool).keep());
         }
         pool
     }
@@ -149,6 +152,12 @@ impl Pool {
         };
         connection.begin(operation);
         Ok(connection)
+    }
+
+    /// What to say when selection and check-out together took too long.
+    pub(crate) fn no_connection_within(&self, limit: Duration) -> Error {
+        let server = self.server.address.clone();
+        Error::NoConnection { server, limit }
     }
 
     /// The server answers: connections may be opened.
@@ -204,7 +213,8 @@ impl Pool {
                     let idle = None;
                     shared.links.insert(connection, Link { idle, standing });
                     let pool = Arc::clone(self);
-                    tokio::spawn(establish::run(pool, connection, generation, changes));
+                    let opening = establish::run(pool, connection, generation, changes);
+                    self.context.runtime.spawn(opening);
                 }
                 Action::Hand { waiter, connection } => self.hand(shared, waiter, connection),
                 Action::Refuse { waiter, refusal } => {

@@ -46,6 +46,7 @@ impl LonePool {
             connector: Arc::new(connector(&uri.clone().into(), &TopologyConfig::from(uri))?),
             topology,
             events: Events::new(Some(listener)),
+            runtime: tokio::runtime::Handle::current(),
         };
         let server = ServerId {
             address: uri

@@ -17,6 +17,7 @@ use mongo_topology::{
     read_preference_document,
 };
 use mongo_uri::ServerAddress;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -148,6 +149,7 @@ pub(crate) struct Selected {
 /// The client's side of the topology.
 #[derive(Debug)]
 pub(crate) struct Topology {
+    runtime: Handle,
     handle: TopologyHandle,
     snapshots: watch::Receiver<Snapshot>,
     random: Mutex<Rng>,
@@ -161,6 +163,7 @@ impl Topology {
         limits: PoolLimits,
         events: Events,
     ) -> Self {
+        let runtime = Handle::current();
         let (handle, inbox) = TopologyHandle::channel();
         let seed = seed();
         let machine = mongo_topology::Topology::new(config, seed, Instant::now().into_std());
@@ -178,14 +181,16 @@ impl Topology {
                 connector: Arc::new(connector),
                 topology: handle.clone(),
                 events,
+                runtime: runtime.clone(),
             },
             publish,
             pools: Arc::default(),
             monitors: BTreeMap::new(),
             failures: Arc::default(),
         };
-        tokio::spawn(task.run(inbox));
+        runtime.spawn(task.run(inbox));
         Self {
+            runtime,
             handle,
             snapshots,
             random: Mutex::new(Rng::from_seed(seed)),
@@ -194,6 +199,11 @@ impl Topology {
 
     pub(crate) fn description(&self) -> Arc<TopologyDescription> {
         Arc::clone(&self.snapshots.borrow().description)
+    }
+
+    /// The runtime that all of the client's tasks run in.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 
     pub(crate) fn random(&self) -> u64 {

@@ -371,7 +371,8 @@ impl PoolMachine {
         let stale: Vec<_> = all.filter(|id| self.is_stale(*id)).collect();
         for connection in stale {
             match self.connections[&connection].state {
-                ConnectionState::Pending if standing == Standing::Interrupted => {
+                // It would only be closed once it is open, and keep others from being opened.
+                ConnectionState::Pending => {
                     self.close_connection(connection, CloseReason::Stale);
                 }
                 ConnectionState::InUse => self.actions.push_back(Action::Tell {

@@ -306,7 +306,9 @@ fn failed(error: Error) -> Input {
     let kind = match &error {
         // A hello that is refused comes from a server that is starting or ending.
         Error::Io { .. } | Error::Proxy { .. } | Error::Hello { .. } => FailureKind::Network,
-        Error::Timeout { .. } | Error::WaitQueueTimeout { .. } => FailureKind::Timeout,
+        Error::Timeout { .. } | Error::WaitQueueTimeout { .. } | Error::NoConnection { .. } => {
+            FailureKind::Timeout
+        }
         Error::PoolCleared { .. } => FailureKind::PoolCleared,
         Error::PoolClosed { .. } | Error::ServerGone { .. } => FailureKind::ServerGone,
         Error::Selection { .. } => FailureKind::Selection,

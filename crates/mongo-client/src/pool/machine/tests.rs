@@ -195,11 +195,20 @@ fn readying_a_ready_pool_is_silent() {
 }
 
 #[test]
-fn a_pending_connection_of_an_old_generation_is_not_used() {
-    let mut bench = Bench::ready(limits(2, 2));
+fn a_pending_connection_of_an_old_generation_is_given_up_at_once() {
+    let mut bench = Bench::ready(limits(2, 1));
     bench.tell(Input::CheckOut(1));
-    bench.clear(false);
-    assert_eq!(bench.established(1), [Action::Discard(1)]);
+    assert!(bench.clear(false).contains(&Action::Discard(1)));
+    assert_eq!(bench.established(1), []);
+    // Its place is free for those who come after the clear.
+    bench.tell(Input::MarkReady);
+    let opened = bench.tell(Input::CheckOut(2));
+    assert!(
+        opened
+            .iter()
+            .any(|action| matches!(action, Action::Establish { connection: 2, .. })),
+        "{opened:?}"
+    );
 }
 
 #[test]
