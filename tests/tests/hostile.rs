@@ -364,3 +364,44 @@ fn a_client_whose_runtime_has_ended_refuses_at_once() {
     assert!(matches!(error, Error::Shutdown), "{error}");
     assert_eq!(server.accepted(), accepted, "nothing is even tried");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_that_is_used_up_is_an_error_in_time() {
+    let server = primary();
+    server.always("getMore", |_| Answer::silence());
+    let uri = format!(
+        "{}?maxPoolSize=1&serverSelectionTimeoutMS=500",
+        server.uri()
+    );
+    let client = Client::new(&uri).unwrap();
+    let mut stream = within(client.database("test").watch().into_future())
+        .await
+        .unwrap();
+    let ping = rawdoc! { "ping": 1 };
+    let error = within(client.run_admin_command(&ping)).await.unwrap_err();
+    assert!(matches!(error, Error::NoConnection { .. }), "{error}");
+    within(stream.close()).await;
+    within(client.run_admin_command(&ping)).await.unwrap();
+}
+
+#[test]
+fn a_future_dropped_outside_its_runtime_leaves_the_pool_sound() {
+    let server = primary();
+    server.always("find", |_| Answer::silence());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let (find, ping) = (rawdoc! { "find": "things" }, rawdoc! { "ping": 1 });
+    let uri = format!("{}?maxPoolSize=1", server.uri());
+    let client = runtime.block_on(async { Client::new(&uri).unwrap() });
+    let mut half_run = Box::pin(client.run_admin_command(&find));
+    runtime.block_on(async {
+        let limit = Duration::from_millis(300);
+        assert!(tokio::time::timeout(limit, &mut half_run).await.is_err());
+    });
+    let waiting = client.clone();
+    let waiter = runtime.spawn(async move { waiting.run_admin_command(&ping).await.map(drop) });
+    drop(half_run);
+    runtime.block_on(within(waiter)).unwrap().unwrap();
+}

@@ -1,7 +1,6 @@
 //! The handle that everything starts from.
 
 use std::fmt;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +11,12 @@ use mongo_uri::{ConnectionString, ReadPreference, ServerAddress, Warning};
 use mongo_wire::CommandReply;
 use tokio::sync::watch;
 
-use crate::connection::{Connector, Handshake};
+use crate::connection::{Connector, Handshake, Transport};
 use crate::database::Database;
 use crate::error::{Error, Misuse, Result};
-use crate::pool::machine::PoolLimits;
+use crate::events::Events;
+use crate::options::ClientOptions;
+use crate::pool::PoolLimits;
 use crate::topology::{Topology, TopologyChanges};
 use crate::watch::Watch;
 
@@ -23,10 +24,6 @@ use crate::watch::Watch;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// `serverSelectionTimeoutMS` where the connection string gives none.
 const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(30);
-/// `maxPoolSize` where the connection string gives none.
-const MAX_POOL_SIZE: usize = 100;
-/// `maxConnecting` where the connection string gives none.
-const MAX_CONNECTING: NonZeroUsize = NonZeroUsize::new(2).expect("two is not zero");
 
 /// A client of one deployment. Cheap to clone; all clones share pools and monitors, which end
 /// when the last clone is dropped or [`shutdown`](Self::shutdown) is called.
@@ -59,42 +56,41 @@ impl Client {
     /// first operation does that.
     ///
     /// # Errors
-    /// [`Error::Uri`] when the string cannot be parsed; [`Error::Misuse`] when it asks for what
-    /// this version does not have.
+    /// [`Error::Uri`] when the string cannot be parsed; otherwise as
+    /// [`with_options`](Self::with_options).
     ///
     /// # Panics
     /// Outside a tokio runtime: the monitors run as its tasks.
     pub fn new(uri: &str) -> Result<Self> {
-        Self::from_connection_string(ConnectionString::parse(uri)?)
+        Self::with_options(ClientOptions::parse(uri)?)
     }
 
     /// As [`new`](Self::new), from a string that was parsed before.
     ///
     /// # Errors
-    /// [`Error::Misuse`] when it asks for what this version does not have.
+    /// As [`with_options`](Self::with_options).
     ///
     /// # Panics
     /// Outside a tokio runtime.
     pub fn from_connection_string(uri: ConnectionString) -> Result<Self> {
-        refuse_unsupported(&uri)?;
-        let options = &uri.options;
-        let connect_timeout = options.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
-        let config = TopologyConfig::from(&uri);
-        let connector = Connector {
-            handshake: Handshake::new(options.app_name.as_deref()),
-            first_hello: config.first_hello(),
-            // The URI's 0 means no limit.
-            timeout: (!connect_timeout.is_zero()).then_some(connect_timeout),
-        };
-        let limits = PoolLimits {
-            max_size: NonZeroUsize::new(options.pool.max_size.map_or(MAX_POOL_SIZE, to_usize)),
-            max_connecting: options
-                .pool
-                .max_connecting
-                .and_then(|count| NonZeroUsize::new(to_usize(count)))
-                .unwrap_or(MAX_CONNECTING),
-            max_idle: options.pool.max_idle_time.filter(|limit| !limit.is_zero()),
-        };
+        Self::with_options(uri.into())
+    }
+
+    /// As [`new`](Self::new), with what no connection string can say. The files that TLS options
+    /// name, or else this machine's store of certificate authorities, are read here.
+    ///
+    /// # Errors
+    /// [`Error::Misuse`] when something is asked for that this version does not have, or that
+    /// contradicts itself; [`Error::TlsFile`] when a file cannot be used.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn with_options(client_options: ClientOptions) -> Result<Self> {
+        refuse_unsupported(&client_options)?;
+        let options = &client_options.uri.options;
+        let config = TopologyConfig::from(&client_options.uri);
+        let connector = connector(&client_options, &config)?;
+        let limits = PoolLimits::from(&options.pool);
         let settings = Settings {
             server_selection_timeout: options
                 .server_selection_timeout
@@ -107,12 +103,17 @@ impl Client {
             read_preference: options.read_preference.clone().unwrap_or_default(),
             retry_reads: options.retry_reads.unwrap_or(true),
         };
-        let topology = Topology::start(config, connector, limits);
+        let topology = Topology::start(
+            config,
+            connector,
+            limits,
+            Events::new(client_options.listener),
+        );
         let ConnectionString {
             warnings,
             default_database,
             ..
-        } = uri;
+        } = client_options.uri;
         let (closing, _) = watch::channel(false);
         let inner = Inner {
             topology,
@@ -218,18 +219,36 @@ impl fmt::Debug for Client {
     }
 }
 
-fn to_usize(count: u32) -> usize {
-    usize::try_from(count).unwrap_or(usize::MAX)
+/// What opens connections as the options want them.
+pub(crate) fn connector(options: &ClientOptions, config: &TopologyConfig) -> Result<Connector> {
+    let uri = &options.uri.options;
+    let timeout = uri.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
+    // The URI's 0 means no limit.
+    let timeout = (!timeout.is_zero()).then_some(timeout);
+    Ok(Connector {
+        handshake: Handshake::new(uri.app_name.as_deref()),
+        first_hello: config.first_hello(),
+        transport: Transport::new(options, timeout)?,
+        timeout,
+    })
 }
 
-fn refuse_unsupported(uri: &ConnectionString) -> Result<()> {
+fn refuse_unsupported(client_options: &ClientOptions) -> Result<()> {
+    let uri = &client_options.uri;
     let options = &uri.options;
+    let has_socket = uri
+        .hosts
+        .iter()
+        .any(|host| matches!(host, ServerAddress::Unix { .. }));
     let asked = [
         (uri.srv_host.is_some(), "a DNS seed list (mongodb+srv)"),
         (uri.credential.is_some(), "authentication"),
-        (options.tls.is_required(), "TLS"),
+        (
+            client_options.uses_tls() && cfg!(not(feature = "tls")),
+            "TLS (the feature `tls`, which this build lacks)",
+        ),
+        (has_socket && cfg!(not(unix)), "a unix socket"),
         (options.load_balanced == Some(true), "load balancing"),
-        (options.proxy.is_some(), "a SOCKS5 proxy"),
     ];
     match asked.into_iter().find(|(asked, _)| *asked) {
         Some((_, what)) => Err(Error::Misuse(Misuse::Unsupported { what })),

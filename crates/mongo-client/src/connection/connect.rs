@@ -1,15 +1,12 @@
-//! Opening a connection: name look-up, TCP, handshake, each within the connect time-out.
+//! Opening a connection: a byte stream, then the handshake.
 
-use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use mongo_topology::HelloCommand;
 use mongo_uri::ServerAddress;
-use tokio::net::{TcpStream, lookup_host};
 
-use super::{ByteStream, Connection, Handshake};
-use crate::error::{Error, IoAction, Misuse, Result};
+use super::{Connection, Handshake, Transport};
+use crate::error::{Error, IoAction, Result};
 
 /// What every connection of one client has in common.
 #[derive(Debug)]
@@ -17,7 +14,8 @@ pub(crate) struct Connector {
     pub(crate) handshake: Handshake,
     /// The command of the first hello on every connection.
     pub(crate) first_hello: HelloCommand,
-    /// For opening the stream, and again for the handshake.
+    pub(crate) transport: Transport,
+    /// For the handshake.
     pub(crate) timeout: Option<Duration>,
 }
 
@@ -25,7 +23,7 @@ impl Connector {
     /// Opens a connection for an application's commands.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Timeout`] or whatever the server answers to the handshake.
+    /// As [`Transport::open`], or whatever the server answers to the handshake.
     pub(crate) async fn connect(&self, server: &ServerAddress) -> Result<Connection> {
         let mut connection = self.open(server).await?;
         let command = self.handshake.command(self.first_hello, true);
@@ -37,9 +35,9 @@ impl Connector {
     /// Opens a byte stream and says nothing over it.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::Timeout`].
+    /// As [`Transport::open`].
     pub(crate) async fn open(&self, server: &ServerAddress) -> Result<Connection> {
-        let stream = within(self.timeout, server, IoAction::Connect, dial(server)).await?;
+        let stream = self.transport.open(server).await?;
         Ok(Connection::new(server.clone(), stream))
     }
 }
@@ -65,38 +63,4 @@ pub(crate) async fn within<T>(
             limit,
         }),
     }
-}
-
-async fn dial(server: &ServerAddress) -> Result<Box<dyn ByteStream>> {
-    let ServerAddress::Tcp { host, port } = server else {
-        return Err(Error::Misuse(Misuse::Unsupported {
-            what: "a unix socket",
-        }));
-    };
-    let fail = |action| {
-        move |source| Error::Io {
-            server: server.clone(),
-            action,
-            source,
-        }
-    };
-    let addresses = lookup_host((host.as_str(), *port))
-        .await
-        .map_err(fail(IoAction::Resolve))?;
-    let stream = first_that_answers(addresses)
-        .await
-        .map_err(fail(IoAction::Connect))?;
-    stream.set_nodelay(true).map_err(fail(IoAction::Connect))?;
-    Ok(Box::new(stream))
-}
-
-async fn first_that_answers(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }
