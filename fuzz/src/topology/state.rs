@@ -38,7 +38,8 @@ pub(super) fn check(description: &TopologyDescription) {
                 S::RsOther,
             ]
         }
-        T::Sharded => &[S::Unknown, S::Mongos],
+        // A ghost that was there before the first router leaves at its next check.
+        T::Sharded => &[S::Unknown, S::Mongos, S::RsGhost],
         T::LoadBalanced => {
             assert_eq!(servers.len(), 1, "{description}");
             &[S::LoadBalancer]
