@@ -24,7 +24,7 @@ const CLOSING: Duration = Duration::from_secs(5);
 /// What to follow.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The deployment: mongodb://HOST[:PORT][,HOST...]/[?OPTION=VALUE&...]
+    /// The deployment: `mongodb://HOST[:PORT][,HOST...]/[?OPTION=VALUE&...]`
     uri: String,
     /// DATABASE or DATABASE.COLLECTION; the whole cluster if it is not given.
     target: Option<Target>,
