@@ -8,11 +8,12 @@ use std::time::Duration;
 use bson::RawDocument;
 use mongo_change_stream::WatchTarget;
 use mongo_topology::{TopologyConfig, TopologyDescription};
-use mongo_uri::{ConnectionString, ReadPreference, ServerAddress, Warning};
-use mongo_wire::CommandReply;
+use mongo_uri::{ConnectionString, ReadPreference, ServerAddress, Warning, WarningKind};
+use mongo_wire::{CommandReply, Compressor, ZlibLevel};
 use tokio::sync::watch;
 
-use crate::connection::{Connector, Handshake};
+use crate::auth::Authenticator;
+use crate::connection::{Connector, Environment, Handshake};
 use crate::database::Database;
 use crate::error::{Error, Misuse, Result};
 use crate::pool::machine::PoolLimits;
@@ -75,13 +76,20 @@ impl Client {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn from_connection_string(uri: ConnectionString) -> Result<Self> {
+    pub fn from_connection_string(mut uri: ConnectionString) -> Result<Self> {
         refuse_unsupported(&uri)?;
+        let authenticator = uri.credential.take().map(Authenticator::new).transpose();
+        let authenticator = authenticator.map_err(Error::Misuse)?;
+        let compressors = compressors(&mut uri);
+        let environment = Environment::of_this_process();
         let options = &uri.options;
         let connect_timeout = options.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
-        let config = TopologyConfig::from(&uri);
+        let mut config = TopologyConfig::from(&uri);
+        config.faas = environment.is_faas();
         let connector = Connector {
-            handshake: Handshake::new(options.app_name.as_deref()),
+            handshake: Handshake::new(options.app_name.as_deref(), &environment)
+                .with_compressors(compressors)
+                .with_authenticator(authenticator),
             first_hello: config.first_hello(),
             // The URI's 0 means no limit.
             timeout: (!connect_timeout.is_zero()).then_some(connect_timeout),
@@ -222,11 +230,32 @@ fn to_usize(count: u32) -> usize {
     usize::try_from(count).unwrap_or(usize::MAX)
 }
 
+/// The compressors that the connection string asks for, without those that this build lacks, for
+/// which it gets a warning.
+fn compressors(uri: &mut ConnectionString) -> Vec<Compressor> {
+    let level = uri.options.zlib_compression_level.and_then(ZlibLevel::new);
+    let asked = uri.options.compressors.iter().flatten();
+    let named = asked.filter_map(|asked| Compressor::from_name(asked.as_str()));
+    let (known, lacking): (Vec<_>, Vec<_>) = named.partition(|known| known.is_built_in());
+    if !lacking.is_empty() {
+        let names: Vec<_> = lacking.iter().map(ToString::to_string).collect();
+        uri.warnings.push(Warning {
+            option: "compressors".to_owned(),
+            value: names.join(","),
+            kind: WarningKind::NotBuiltIn { names },
+        });
+    }
+    let leveled = known.into_iter().map(|compressor| match compressor {
+        Compressor::Zlib(default) => Compressor::Zlib(level.unwrap_or(default)),
+        other => other,
+    });
+    leveled.collect()
+}
+
 fn refuse_unsupported(uri: &ConnectionString) -> Result<()> {
     let options = &uri.options;
     let asked = [
         (uri.srv_host.is_some(), "a DNS seed list (mongodb+srv)"),
-        (uri.credential.is_some(), "authentication"),
         (options.tls.is_required(), "TLS"),
         (options.load_balanced == Some(true), "load balancing"),
         (options.proxy.is_some(), "a SOCKS5 proxy"),

@@ -10,11 +10,11 @@ use bson::RawDocument;
 use bytes::BytesMut;
 use mongo_topology::HelloReply;
 use mongo_uri::ServerAddress;
-use mongo_wire::{CommandBody, CommandReply, Flags, Limits, Message, OpMsg};
+use mongo_wire::{CommandBody, CommandReply, Compressor, Flags, Limits, Message, OpMsg};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-pub(crate) use connect::{Connector, within};
-pub(crate) use handshake::Handshake;
+pub(crate) use connect::{ConnectFailure, Connector, within};
+pub(crate) use handshake::{Environment, Handshake};
 
 use crate::error::{Error, IoAction, Result, Violation};
 
@@ -36,6 +36,8 @@ pub(crate) struct Connection {
     received: BytesMut,
     to_send: BytesMut,
     limits: Limits,
+    /// What requests are compressed with, those that may be; replies come as the server likes.
+    compressor: Option<Compressor>,
     last_request_id: i32,
     /// The request or reply that the next reply must answer, while the connection is busy.
     awaited: Option<Awaited>,
@@ -56,6 +58,7 @@ impl Connection {
             received: BytesMut::new(),
             to_send: BytesMut::new(),
             limits: Limits::default(),
+            compressor: None,
             last_request_id: 0,
             awaited: None,
             hello: None,
@@ -104,9 +107,13 @@ impl Connection {
             .elements_of(&envelope)
             .into_document(&self.limits)?;
         self.to_send.clear();
-        OpMsg::new(request_id, body)
-            .with_flags(flags)
-            .encode(&mut self.to_send, &self.limits)?;
+        let message = OpMsg::new(request_id, body).with_flags(flags);
+        match self.compressor {
+            Some(compressor) => {
+                message.encode_compressed(&mut self.to_send, compressor, &self.limits)?;
+            }
+            None => message.encode(&mut self.to_send, &self.limits)?,
+        }
         self.awaited = Some(Awaited {
             response_to: request_id,
             exhaust_allowed: flags.contains(Flags::EXHAUST_ALLOWED),

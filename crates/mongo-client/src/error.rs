@@ -6,8 +6,10 @@ use std::io;
 use std::time::Duration;
 
 use mongo_topology::{HelloError, SelectionError};
-use mongo_uri::{ServerAddress, UriError};
+use mongo_uri::{CredentialError, ServerAddress, UriError};
 use mongo_wire::{DecodeError, EncodeError, ReplyError, ServerError};
+
+use crate::auth::{AuthFailure, AuthenticationError};
 
 /// Result of this crate's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -91,6 +93,11 @@ pub enum Error {
         source: HelloError,
     },
 
+    /// The server did not take the client's credential, or could not prove that it knows it. It is
+    /// not tried again by itself: each operation that needs a new connection tries once.
+    #[error(transparent)]
+    Authentication(Box<AuthenticationError>),
+
     /// The command cannot be put into a message.
     #[error("the command cannot be sent: {0}")]
     Encode(#[from] EncodeError),
@@ -153,6 +160,8 @@ pub enum IoAction {
     Connect,
     /// The `hello` exchange that opens a connection.
     Handshake,
+    /// Authenticating, after the hello.
+    Authenticate,
     /// Sending a command.
     Send,
     /// Waiting for, or reading, a reply.
@@ -165,6 +174,7 @@ impl std::fmt::Display for IoAction {
             Self::Resolve => "looking up the host name",
             Self::Connect => "connecting",
             Self::Handshake => "the handshake",
+            Self::Authenticate => "authentication",
             Self::Send => "sending a command",
             Self::Receive => "waiting for a reply",
         })
@@ -186,6 +196,12 @@ pub enum Misuse {
     Unsupported {
         /// The feature or URI option.
         what: &'static str,
+    },
+    /// The credential lacks something.
+    #[error("credential: {reason}")]
+    Credential {
+        /// What it lacks.
+        reason: CredentialError,
     },
     /// The document is no BSON.
     #[error("{what} cannot be written as BSON: {reason}")]
@@ -245,6 +261,7 @@ impl Error {
             Self::Malformed { source, .. } => source.to_string(),
             Self::Violation { violation, .. } => violation.to_string(),
             Self::Hello { source, .. } => source.to_string(),
+            Self::Authentication(error) => error.without_server(),
             other => other.to_string(),
         }
     }
@@ -254,8 +271,19 @@ impl Error {
     pub fn code(&self) -> Option<i32> {
         match self {
             Self::Server { error, .. } => error.code,
+            Self::Authentication(error) => match &error.failure {
+                AuthFailure::Refused(error) => error.code,
+                _ => None,
+            },
             _ => None,
         }
+    }
+
+    /// Of an error before anything was sent: true when another server, or the same one a moment
+    /// later, may do. A server that is shutting down or stepping down says so to a handshake too.
+    pub(crate) fn says_try_elsewhere(&self) -> bool {
+        let refused = matches!(self, Self::Authentication(_)).then(|| self.code());
+        self.is_network() || refused.flatten().is_some_and(codes::is_retryable)
     }
 
     /// True when the error says nothing about the operation itself: the network, a time limit, a

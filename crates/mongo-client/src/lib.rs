@@ -35,6 +35,7 @@
 //! with a growing wait between resumes that bring no progress. Errors that no resume can cure end
 //! the stream. Dropping the future of a command closes the connection it used.
 
+mod auth;
 mod client;
 mod connection;
 mod database;
@@ -45,6 +46,7 @@ mod pool;
 mod topology;
 mod watch;
 
+pub use auth::{AuthFailure, AuthenticationError, ScramFault};
 pub use client::Client;
 pub use database::{Collection, Database};
 pub use error::{Error, IoAction, Misuse, Result, Violation};

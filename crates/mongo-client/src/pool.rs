@@ -14,7 +14,8 @@ use mongo_wire::CommandReply;
 use tokio::sync::{oneshot, watch};
 
 use self::machine::{Action, ConnectionId, Input, PoolLimits, PoolMachine, Refusal, WaiterId};
-use crate::connection::{Connection, Connector};
+use crate::auth::AuthenticationError;
+use crate::connection::{ConnectFailure, Connection, Connector};
 use crate::error::{Error, Result};
 use crate::topology::TopologyHandle;
 
@@ -48,6 +49,9 @@ struct Shared {
     idle: BTreeMap<ConnectionId, Connection>,
     waiters: BTreeMap<WaiterId, oneshot::Sender<Result<PooledConnection>>>,
     next_waiter: WaiterId,
+    /// Why the pool is paused, when it is because nobody could be authenticated: whoever waits is
+    /// told that, and not to try again.
+    unauthenticated: Option<Box<AuthenticationError>>,
 }
 
 impl Pool {
@@ -63,6 +67,7 @@ impl Pool {
             idle: BTreeMap::new(),
             waiters: BTreeMap::new(),
             next_waiter: 1,
+            unauthenticated: None,
         };
         let (epoch, _) = watch::channel(Epoch::default());
         Arc::new(Self {
@@ -135,6 +140,7 @@ impl Pool {
 
     /// The server answers: connections may be opened.
     pub(crate) fn mark_ready(self: &Arc<Self>) {
+        self.lock().unauthenticated = None;
         self.apply(&Input::MarkReady, None);
     }
 
@@ -176,7 +182,10 @@ impl Pool {
                 }
                 Action::Refuse { waiter, refusal } => {
                     let error = match refusal {
-                        Refusal::Cleared => self.cleared(),
+                        Refusal::Cleared => match &shared.unauthenticated {
+                            Some(error) => Error::Authentication(error.clone()),
+                            None => self.cleared(),
+                        },
                         Refusal::Closed => self.gone(),
                         Refusal::EstablishFailed => failure.take().unwrap_or_else(|| self.gone()),
                     };
@@ -247,7 +256,7 @@ async fn establish(pool: Arc<Pool>, id: ConnectionId, generation: u64) {
     let mut epoch = pool.epoch.subscribe();
     let connected = tokio::select! {
         biased;
-        () = interrupted(&mut epoch, generation) => Err(pool.cleared()),
+        () = interrupted(&mut epoch, generation) => Err(pool.cleared().into()),
         connected = pool.connector.connect(&pool.server.address) => connected,
     };
     match connected {
@@ -255,9 +264,11 @@ async fn establish(pool: Arc<Pool>, id: ConnectionId, generation: u64) {
             pool.lock().idle.insert(id, connection);
             pool.apply(&Input::Established(id), None);
         }
-        Err(error) => {
+        Err(ConnectFailure { phase, error }) => {
+            if let Error::Authentication(error) = &error {
+                pool.lock().unauthenticated = Some(error.clone());
+            }
             // The topology hears of it first, so that the next selection knows better.
-            let phase = ErrorPhase::Connecting;
             pool.topology
                 .report(&pool.server, generation, phase, &error)
                 .await;

@@ -18,6 +18,7 @@ use mongo_uri::ServerAddress;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use crate::auth::AuthFailure;
 use crate::connection::Connector;
 use crate::error::{Error, Result};
 use crate::monitor::{Monitor, Order};
@@ -91,7 +92,19 @@ fn application_error(error: &Error) -> Option<ApplicationError> {
         Error::Io { .. } | Error::Malformed { .. } | Error::Violation { .. } => {
             Some(ApplicationError::network(message()))
         }
-        Error::Hello { .. } => Some(ApplicationError::client(message())),
+        Error::Hello { .. } | Error::Reply { .. } => Some(ApplicationError::client(message())),
+        Error::Authentication(error) => Some(match &error.failure {
+            AuthFailure::Refused(refused) => {
+                // The code may tell that the server's state has changed.
+                let error = ApplicationError::from_reply(refused.reply.as_raw());
+                let described = error.map(|error| ApplicationError {
+                    message: message(),
+                    ..error
+                });
+                described.unwrap_or_else(|| ApplicationError::client(message()))
+            }
+            _ => ApplicationError::client(message()),
+        }),
         _ => None,
     }
 }

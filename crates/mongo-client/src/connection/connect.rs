@@ -4,12 +4,29 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use mongo_topology::HelloCommand;
+use mongo_topology::{ErrorPhase, HelloCommand};
 use mongo_uri::ServerAddress;
 use tokio::net::{TcpStream, lookup_host};
 
 use super::{ByteStream, Connection, Handshake};
 use crate::error::{Error, IoAction, Misuse, Result};
+
+/// Why there is no connection, and how far it had come.
+#[derive(Debug)]
+pub(crate) struct ConnectFailure {
+    pub(crate) phase: ErrorPhase,
+    pub(crate) error: Error,
+}
+
+impl From<Error> for ConnectFailure {
+    fn from(error: Error) -> Self {
+        let phase = match error {
+            Error::Authentication(_) => ErrorPhase::Authenticating,
+            _ => ErrorPhase::Connecting,
+        };
+        Self { phase, error }
+    }
+}
 
 /// What every connection of one client has in common.
 #[derive(Debug)]
@@ -17,7 +34,7 @@ pub(crate) struct Connector {
     pub(crate) handshake: Handshake,
     /// The command of the first hello on every connection.
     pub(crate) first_hello: HelloCommand,
-    /// For opening the stream, and again for the handshake.
+    /// For opening the stream, again for the hello, and again for authentication.
     pub(crate) timeout: Option<Duration>,
 }
 
@@ -25,12 +42,22 @@ impl Connector {
     /// Opens a connection for an application's commands.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Timeout`] or whatever the server answers to the handshake.
-    pub(crate) async fn connect(&self, server: &ServerAddress) -> Result<Connection> {
+    /// [`Error::Io`], [`Error::Timeout`], [`Error::Authentication`] or whatever the server answers
+    /// to the handshake.
+    pub(crate) async fn connect(
+        &self,
+        server: &ServerAddress,
+    ) -> Result<Connection, ConnectFailure> {
         let mut connection = self.open(server).await?;
-        let command = self.handshake.command(self.first_hello, true);
-        let shaken = connection.shake_hands(&command);
-        within(self.timeout, server, IoAction::Handshake, shaken).await?;
+        let shaken = connection.shake_hands(&self.handshake, self.first_hello);
+        let unfinished = within(self.timeout, server, IoAction::Handshake, shaken).await?;
+        let authenticated = connection.authenticate(unfinished);
+        within(self.timeout, server, IoAction::Authenticate, authenticated)
+            .await
+            .map_err(|error| ConnectFailure {
+                phase: ErrorPhase::Authenticating,
+                error,
+            })?;
         Ok(connection)
     }
 

@@ -313,6 +313,9 @@ fn failed(error: Error) -> Input {
         Error::Malformed { .. } | Error::Violation { .. } | Error::Reply { .. } => {
             FailureKind::Protocol
         }
+        // The same from a server that is ending while it authenticates.
+        Error::Authentication(_) if error.says_try_elsewhere() => FailureKind::Network,
+        Error::Authentication(_) => FailureKind::Authentication,
         Error::Shutdown => FailureKind::Shutdown,
         Error::Uri(_)
         | Error::Misuse(_)
