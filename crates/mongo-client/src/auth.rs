@@ -18,6 +18,8 @@ mod sasl;
 mod scram;
 mod x509;
 
+use std::fmt;
+
 use bson::{RawDocument, RawDocumentBuf, cstr};
 use mongo_topology::{HelloReply, ServerType};
 use mongo_uri::{AuthMechanism, Credential, CredentialError};
@@ -207,7 +209,6 @@ fn negotiated(hello: &HelloReply) -> AuthMechanism {
 }
 
 /// What a conversation needs next.
-#[derive(Debug)]
 pub(crate) enum Step {
     /// Run this command on [`Conversation::database`] and hand its reply in.
     Send(RawDocumentBuf),
@@ -215,6 +216,17 @@ pub(crate) enum Step {
     Derive(Derivation),
     /// The connection is authenticated.
     Done,
+}
+
+/// Not the command, which may hold a password.
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Send(_) => "Send",
+            Self::Derive(_) => "Derive",
+            Self::Done => "Done",
+        })
+    }
 }
 
 /// One authentication of one connection.

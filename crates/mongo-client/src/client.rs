@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bson::RawDocument;
@@ -13,7 +13,7 @@ use mongo_wire::{CommandReply, Compressor, ZlibLevel};
 use tokio::sync::watch;
 
 use crate::auth::Authenticator;
-use crate::connection::{Connector, Environment, Handshake};
+use crate::connection::{Connector, DriverInfo, Environment, Handshake, Metadata};
 use crate::database::Database;
 use crate::error::{Error, Misuse, Result};
 use crate::pool::machine::PoolLimits;
@@ -41,6 +41,7 @@ struct Inner {
     /// Tells the change streams of a shutdown; each holds a receiver until it is done.
     closing: watch::Sender<bool>,
     settings: Settings,
+    metadata: Arc<Mutex<Metadata>>,
     warnings: Vec<Warning>,
     default_database: Option<String>,
 }
@@ -94,6 +95,7 @@ impl Client {
             // The URI's 0 means no limit.
             timeout: (!connect_timeout.is_zero()).then_some(connect_timeout),
         };
+        let metadata = connector.handshake.metadata();
         let limits = PoolLimits {
             max_size: NonZeroUsize::new(options.pool.max_size.map_or(MAX_POOL_SIZE, to_usize)),
             max_connecting: options
@@ -126,6 +128,7 @@ impl Client {
             topology,
             closing,
             settings,
+            metadata,
             warnings,
             default_database,
         };
@@ -138,6 +141,17 @@ impl Client {
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {
         &self.inner.warnings
+    }
+
+    /// Tells servers of a library that wraps this one, beside what they hear of this client anyway.
+    /// Connections that are open already are left alone; the same library is added once only.
+    ///
+    /// # Errors
+    /// [`Misuse::Metadata`] when a value contains `|`, or all of them together are too long.
+    pub fn append_metadata(&self, library: DriverInfo) -> Result<()> {
+        let metadata = self.inner.metadata.lock();
+        let mut metadata = metadata.unwrap_or_else(PoisonError::into_inner);
+        metadata.append(library).map_err(Error::Misuse)
     }
 
     /// A database of this deployment; nothing is sent.
@@ -263,5 +277,28 @@ fn refuse_unsupported(uri: &ConnectionString) -> Result<()> {
     match asked.into_iter().find(|(asked, _)| *asked) {
         Some((_, what)) => Err(Error::Misuse(Misuse::Unsupported { what })),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compressors_keep_their_order_and_level_and_lacking_ones_are_told() {
+        let text = "mongodb://h/?compressors=zstd,zlib,snappy&zlibCompressionLevel=9";
+        let mut uri = ConnectionString::parse(text).unwrap();
+        let found = compressors(&mut uri);
+        let all = [
+            Compressor::Zstd,
+            Compressor::Zlib(ZlibLevel::new(9).unwrap()),
+            Compressor::Snappy,
+        ];
+        let (built, lacking): (Vec<_>, Vec<_>) = all.into_iter().partition(|c| c.is_built_in());
+        assert_eq!(found, built);
+        let told: Vec<_> = uri.warnings.iter().map(|w| w.kind.clone()).collect();
+        let names: Vec<_> = lacking.iter().map(ToString::to_string).collect();
+        let expected = (!names.is_empty()).then_some(WarningKind::NotBuiltIn { names });
+        assert_eq!(told, Vec::from_iter(expected));
     }
 }

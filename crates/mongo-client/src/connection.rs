@@ -14,7 +14,8 @@ use mongo_wire::{CommandBody, CommandReply, Compressor, Flags, Limits, Message, 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 pub(crate) use connect::{ConnectFailure, Connector, within};
-pub(crate) use handshake::{Environment, Handshake};
+pub use handshake::DriverInfo;
+pub(crate) use handshake::{Environment, Handshake, Metadata};
 
 use crate::error::{Error, IoAction, Result, Violation};
 

@@ -203,6 +203,12 @@ pub enum Misuse {
         /// What it lacks.
         reason: CredentialError,
     },
+    /// What a library says of itself cannot be told to servers.
+    #[error("the driver information cannot be used: {reason}")]
+    Metadata {
+        /// Why.
+        reason: &'static str,
+    },
     /// The document is no BSON.
     #[error("{what} cannot be written as BSON: {reason}")]
     NotBson {

@@ -5,9 +5,9 @@
 //! decisions are made by pure machines of other crates ([`sdam`], [`change_stream`], [`wire`],
 //! [`uri`]); this crate brings sockets, tasks and a clock.
 //!
-//! It is no driver: no CRUD, no query builder, no result types. It has no authentication, TLS,
-//! compression, sessions or DNS seed lists yet; a connection string that needs one of them is
-//! refused with a clear error, not ignored.
+//! It is no driver: no CRUD, no query builder, no result types. It has no TLS, sessions
+//! or DNS seed lists yet, nor the mechanisms MONGODB-AWS, MONGODB-OIDC and GSSAPI; a connection
+//! string that needs one of them is refused with a clear error, not ignored.
 //!
 //! ```no_run
 //! use mongo_client::Client;
@@ -34,6 +34,16 @@
 //! for a server that is known to work, and resumes behind the last event that it has received,
 //! with a growing wait between resumes that bring no progress. Errors that no resume can cure end
 //! the stream. Dropping the future of a command closes the connection it used.
+//!
+//! A credential that a server refuses is an [`Error::Authentication`], which says server, user and
+//! mechanism. Whoever waits for a connection gets it; each later operation tries once more.
+//!
+//! # Features
+//!
+//! | Feature | Default | Adds |
+//! |---|---|---|
+//! | `snappy`, `zlib` | yes | compressors in pure Rust |
+//! | `zstd` | | a compressor that builds C code |
 
 mod auth;
 mod client;
@@ -48,6 +58,7 @@ mod watch;
 
 pub use auth::{AuthFailure, AuthenticationError, ScramFault};
 pub use client::Client;
+pub use connection::DriverInfo;
 pub use database::{Collection, Database};
 pub use error::{Error, IoAction, Misuse, Result, Violation};
 pub use mongo_change_stream as change_stream;

@@ -7,10 +7,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bson::spec::BinarySubtype;
 use bson::{Binary, RawBsonRef, RawDocument, RawDocumentBuf, doc, rawdoc};
 use mongo_client::uri::AuthMechanism;
-use mongo_client::{AuthFailure, AuthenticationError, Client, Error, ScramFault};
+use mongo_client::{AuthFailure, AuthenticationError, Client, DriverInfo, Error, ScramFault};
 use testbed::scripted::{Answer, HelloScript, Received, ScriptedServer};
 
-use super::within;
+use super::{PATIENCE, within};
 
 fn primary() -> ScriptedServer {
     ScriptedServer::start(|me| HelloScript::primary("rs0", me, &[me])).unwrap()
@@ -268,6 +268,50 @@ async fn mechanisms_nobody_has_heard_of_are_no_error() {
     });
     let error = authentication(ping(&client(&server, "u:p@", "")).await);
     assert_eq!(error.mechanism, AuthMechanism::ScramSha1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrapping_libraries_are_told_on_new_connections() {
+    let server = primary();
+    let client = client(&server, "", "");
+    ping(&client).await.unwrap();
+    let library = DriverInfo {
+        name: "library".to_owned(),
+        ..DriverInfo::default()
+    };
+    client.append_metadata(library).unwrap();
+    // The pool's connection stays, and a second one says more.
+    let hellos = || {
+        let received = server.received().into_iter();
+        received.filter(|received| has(received, "compression"))
+    };
+    assert_eq!(hellos().count(), 1);
+    server.once(
+        "ping",
+        Answer::silence()
+            .then_hold("both")
+            .then_reply(rawdoc! { "ok": 1.0 }),
+    );
+    let held = {
+        let client = client.clone();
+        tokio::spawn(async move { ping(&client).await })
+    };
+    server
+        .wait_for(PATIENCE, |received| {
+            received.iter().filter(|r| r.name == "ping").count() == 2
+        })
+        .unwrap();
+    ping(&client).await.unwrap();
+    server.release("both");
+    held.await.unwrap().unwrap();
+    let names: Vec<_> = hellos()
+        .map(|hello| {
+            let client = hello.body.get_document("client").unwrap();
+            let driver = client.get_document("driver").unwrap();
+            driver.get_str("name").unwrap().to_owned()
+        })
+        .collect();
+    assert_eq!(names, ["mongo-client", "mongo-client|library"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,18 +3,18 @@
 mod environment;
 mod metadata;
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, cstr, rawdoc};
 use mongo_topology::{HelloCommand, HelloReply};
 use mongo_uri::AuthMechanism;
 use mongo_wire::{CommandReply, Compressor, Flags};
 
-pub(crate) use self::metadata::Environment;
+pub use self::metadata::DriverInfo;
+pub(crate) use self::metadata::{Environment, Metadata};
 use super::Connection;
 use crate::auth::{AuthFailure, Authenticator, Conversation, Opening, Step};
 use crate::error::{Error, IoAction, Result};
-
-/// `client.platform`.
-const PLATFORM: &str = "Rust";
 
 /// Random bytes of a nonce; 18 are 144 bits, in base64 24 characters without padding.
 const NONCE_LEN: usize = 18;
@@ -22,7 +22,7 @@ const NONCE_LEN: usize = 18;
 /// What the first hello of each of a client's connections says.
 #[derive(Debug)]
 pub(crate) struct Handshake {
-    metadata: RawDocumentBuf,
+    metadata: Arc<Mutex<Metadata>>,
     /// In the order of the client's preference; all of them built in.
     compressors: Vec<Compressor>,
     authenticator: Option<Authenticator>,
@@ -31,10 +31,15 @@ pub(crate) struct Handshake {
 impl Handshake {
     pub(crate) fn new(app_name: Option<&str>, environment: &Environment) -> Self {
         Self {
-            metadata: metadata::client_metadata(app_name, PLATFORM, environment),
+            metadata: Arc::new(Mutex::new(Metadata::new(app_name, environment))),
             compressors: Vec::new(),
             authenticator: None,
         }
+    }
+
+    /// What every hello from now on says of the client; to be added to.
+    pub(crate) fn metadata(&self) -> Arc<Mutex<Metadata>> {
+        Arc::clone(&self.metadata)
     }
 
     /// Offers compressors, the favourite first.
@@ -53,7 +58,9 @@ impl Handshake {
     /// only, even when there is none to offer; monitors neither compress nor authenticate.
     pub(crate) fn command(&self, hello: HelloCommand, offer_compressors: bool) -> RawDocumentBuf {
         let mut command = hello.document();
-        command.append(cstr!("client"), self.metadata.clone());
+        let metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
+        command.append(cstr!("client"), metadata.document().clone());
+        drop(metadata);
         if offer_compressors {
             let names: RawArrayBuf = self.compressors.iter().map(|c| c.name()).collect();
             command.append(cstr!("compression"), names);

@@ -1,12 +1,95 @@
 //! What a client says of itself (Handshake specification, "client"): a pure function of the
-//! application's name and the [`Environment`].
+//! application's name, the libraries that wrap this one and the [`Environment`].
 
 use std::collections::BTreeMap;
 
 use bson::{RawDocumentBuf, cstr, rawdoc};
 
+use crate::error::Misuse;
+
 /// The longest `client` document that servers accept, in bytes of BSON.
 const MAX_METADATA_LEN: usize = 512;
+
+/// `client.platform`, before what wrapping libraries add.
+const PLATFORM: &str = "Rust";
+
+/// What stands between the values of wrapping libraries.
+const SEPARATOR: char = '|';
+
+/// What a library that wraps this one says of itself; see
+/// [`Client::append_metadata`](crate::Client::append_metadata). An empty text is as good as none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DriverInfo {
+    /// The library's name.
+    pub name: String,
+    /// Its version.
+    pub version: Option<String>,
+    /// What it runs on.
+    pub platform: Option<String>,
+}
+
+impl DriverInfo {
+    fn version(&self) -> &str {
+        self.version.as_deref().unwrap_or_default()
+    }
+
+    fn platform(&self) -> &str {
+        self.platform.as_deref().unwrap_or_default()
+    }
+
+    fn values(&self) -> [&str; 3] {
+        [&self.name, self.version(), self.platform()]
+    }
+}
+
+/// What a client says of itself, and can be told to add to.
+#[derive(Clone, Debug)]
+pub(crate) struct Metadata {
+    app_name: Option<String>,
+    environment: Environment,
+    wrappers: Vec<DriverInfo>,
+    document: RawDocumentBuf,
+}
+
+impl Metadata {
+    pub(crate) fn new(app_name: Option<&str>, environment: &Environment) -> Self {
+        Self {
+            app_name: app_name.map(str::to_owned),
+            environment: environment.clone(),
+            wrappers: Vec::new(),
+            document: client_metadata(app_name, &[], environment),
+        }
+    }
+
+    pub(crate) fn document(&self) -> &RawDocumentBuf {
+        &self.document
+    }
+
+    /// Adds a library, unless the same was added before.
+    ///
+    /// # Errors
+    /// [`Misuse::Metadata`], and nothing has changed, when a value holds the separator or the
+    /// whole would be longer than servers accept.
+    pub(crate) fn append(&mut self, wrapper: DriverInfo) -> Result<(), Misuse> {
+        if wrapper.values().iter().any(|v| v.contains(SEPARATOR)) {
+            let reason = "a value contains |";
+            return Err(Misuse::Metadata { reason });
+        }
+        if self.wrappers.iter().any(|w| w.values() == wrapper.values()) {
+            return Ok(());
+        }
+        self.wrappers.push(wrapper);
+        let name = self.app_name.as_deref();
+        let document = client_metadata(name, &self.wrappers, &self.environment);
+        if document.as_bytes().len() > MAX_METADATA_LEN {
+            self.wrappers.pop();
+            let reason = "the names and versions together are too long for servers to accept";
+            return Err(Misuse::Metadata { reason });
+        }
+        self.document = document;
+        Ok(())
+    }
+}
 
 /// Where the process runs, as data.
 #[derive(Clone, Debug, Default)]
@@ -174,13 +257,37 @@ enum Cut {
 }
 
 /// Name, driver, system, platform and environment, cut in the specification's order until servers
-/// accept it.
-pub(crate) fn client_metadata(
+/// accept it, which only overlong names of libraries can prevent.
+fn client_metadata(
     app_name: Option<&str>,
-    platform: &str,
+    wrappers: &[DriverInfo],
     environment: &Environment,
 ) -> RawDocumentBuf {
-    let write = |cut, platform: &str| metadata(app_name, platform, environment, cut);
+    let joined = |own: &str, of: fn(&DriverInfo) -> &str| {
+        let added = wrappers.iter().map(of).filter(|value| !value.is_empty());
+        let all: Vec<_> = std::iter::once(own).chain(added).collect();
+        all.join("|")
+    };
+    let name = joined("mongo-client", |wrapper| &wrapper.name);
+    let version = joined(env!("CARGO_PKG_VERSION"), DriverInfo::version);
+    let driver = rawdoc! { "name": name, "version": version };
+    let platform = &joined(PLATFORM, DriverInfo::platform);
+    let write = |cut, platform: &str| {
+        let mut metadata = RawDocumentBuf::new();
+        if let Some(name) = app_name {
+            metadata.append(cstr!("application"), rawdoc! { "name": name });
+        }
+        metadata.append(cstr!("driver"), driver.clone());
+        metadata.append(cstr!("os"), environment.os(cut >= Cut::OsDetails));
+        if !platform.is_empty() {
+            metadata.append(cstr!("platform"), platform);
+        }
+        let env = environment.env(cut >= Cut::EnvDetails);
+        if cut < Cut::Env && !env.is_empty() {
+            metadata.append(cstr!("env"), env);
+        }
+        metadata
+    };
     for cut in [Cut::Nothing, Cut::EnvDetails, Cut::OsDetails, Cut::Env] {
         let document = write(cut, platform);
         if document.as_bytes().len() <= MAX_METADATA_LEN {
@@ -193,29 +300,6 @@ pub(crate) fn client_metadata(
         end -= 1;
     }
     write(Cut::Env, &platform[..end])
-}
-
-fn metadata(
-    app_name: Option<&str>,
-    platform: &str,
-    environment: &Environment,
-    cut: Cut,
-) -> RawDocumentBuf {
-    let mut metadata = RawDocumentBuf::new();
-    if let Some(name) = app_name {
-        metadata.append(cstr!("application"), rawdoc! { "name": name });
-    }
-    let driver = rawdoc! { "name": "mongo-client", "version": env!("CARGO_PKG_VERSION") };
-    metadata.append(cstr!("driver"), driver);
-    metadata.append(cstr!("os"), environment.os(cut >= Cut::OsDetails));
-    if !platform.is_empty() {
-        metadata.append(cstr!("platform"), platform);
-    }
-    let env = environment.env(cut >= Cut::EnvDetails);
-    if cut < Cut::Env && !env.is_empty() {
-        metadata.append(cstr!("env"), env);
-    }
-    metadata
 }
 
 #[cfg(test)]
@@ -236,8 +320,16 @@ mod tests {
         }
     }
 
+    /// A library that adds a platform and nothing else.
+    fn on(platform: &str) -> DriverInfo {
+        DriverInfo {
+            platform: Some(platform.to_owned()),
+            ..DriverInfo::default()
+        }
+    }
+
     fn env(environment: &Environment) -> Option<RawDocumentBuf> {
-        let metadata = client_metadata(None, "Rust", environment);
+        let metadata = client_metadata(None, &[], environment);
         metadata.get_document("env").ok().map(ToOwned::to_owned)
     }
 
@@ -339,7 +431,7 @@ mod tests {
         let name = "n".repeat(128);
         let mut environment = with(&[LAMBDA, ("AWS_REGION", "us-east-2")]);
         let parts = |environment: &Environment, platform: &str| {
-            let metadata = client_metadata(Some(&name), platform, environment);
+            let metadata = client_metadata(Some(&name), &[on(platform)], environment);
             assert!(metadata.as_bytes().len() <= MAX_METADATA_LEN);
             let has = |key: &str, inner: &str| {
                 let document = metadata.get_document(key);
@@ -352,10 +444,10 @@ mod tests {
         };
         // Each step of the order, with a platform that needs just that.
         for (length, expected) in [
-            (4, (true, true, true, 4)),
-            (140, (false, true, true, 140)),
-            (200, (false, false, true, 200)),
-            (250, (false, false, false, 250)),
+            (4, (true, true, true, 9)),
+            (135, (false, true, true, 140)),
+            (195, (false, false, true, 200)),
+            (245, (false, false, false, 250)),
         ] {
             assert_eq!(
                 parts(&environment, &"p".repeat(length)),
@@ -370,16 +462,108 @@ mod tests {
         for offset in 0..3 {
             let platform = format!("{}{}", "p".repeat(offset), "\u{2168}".repeat(300));
             let (.., cut) = parts(&environment, &platform);
-            assert_eq!((cut - offset) % 3, 0);
+            assert_eq!((cut - "Rust|".len() - offset) % 3, 0);
         }
     }
 
     #[test]
     fn an_unknown_system_is_called_so() {
-        let metadata = client_metadata(None, "", &Environment::default());
+        let metadata = client_metadata(None, &[], &Environment::default());
         let os = metadata.get_document("os").unwrap();
         assert_eq!(os.get_str("type").unwrap(), "unknown");
-        assert!(metadata.get("platform").unwrap().is_none());
         assert!(metadata.get("application").unwrap().is_none());
+    }
+
+    fn info(name: &str, version: &str, platform: &str) -> DriverInfo {
+        DriverInfo {
+            name: name.to_owned(),
+            version: Some(version.to_owned()),
+            platform: Some(platform.to_owned()),
+        }
+    }
+
+    fn shown(metadata: &Metadata) -> [String; 3] {
+        let driver = metadata.document().get_document("driver").unwrap();
+        let platform = metadata.document().get_str("platform").unwrap();
+        [
+            driver.get_str("name").unwrap().to_owned(),
+            driver.get_str("version").unwrap().to_owned(),
+            platform.to_owned(),
+        ]
+    }
+
+    #[test]
+    fn wrapping_libraries_are_added_once_each_and_without_what_they_leave_out() {
+        let own = env!("CARGO_PKG_VERSION");
+        let library = info("library", "1.2", "Library Platform");
+        for (next, expected) in [
+            (
+                info("framework", "2.0", "Framework"),
+                ["|framework", "|2.0", "|Framework"],
+            ),
+            (info("framework", "2.0", ""), ["|framework", "|2.0", ""]),
+            (
+                info("framework", "", "Framework"),
+                ["|framework", "", "|Framework"],
+            ),
+            (
+                DriverInfo {
+                    name: "framework".to_owned(),
+                    ..DriverInfo::default()
+                },
+                ["|framework", "", ""],
+            ),
+            (library.clone(), ["", "", ""]),
+            (
+                info("library", "1.2", "Framework"),
+                ["|library", "|1.2", "|Framework"],
+            ),
+            (
+                info("library", "2.0", "Library Platform"),
+                ["|library", "|2.0", "|Library Platform"],
+            ),
+        ] {
+            let mut metadata = Metadata::new(None, &with(&[]));
+            metadata.append(library.clone()).unwrap();
+            metadata.append(next.clone()).unwrap();
+            let [name, version, platform] = expected;
+            let expected = [
+                format!("mongo-client|library{name}"),
+                format!("{own}|1.2{version}"),
+                format!("Rust|Library Platform{platform}"),
+            ];
+            assert_eq!(shown(&metadata), expected, "{next:?}");
+            // The same again, now behind others, changes nothing.
+            metadata.append(library.clone()).unwrap();
+            assert_eq!(shown(&metadata), expected, "{next:?}");
+        }
+    }
+
+    #[test]
+    fn empty_texts_and_none_are_the_same_library() {
+        let mut metadata = Metadata::new(None, &with(&[]));
+        metadata.append(info("library", "", "")).unwrap();
+        let before = shown(&metadata);
+        let same = DriverInfo {
+            name: "library".to_owned(),
+            ..DriverInfo::default()
+        };
+        metadata.append(same).unwrap();
+        assert_eq!(shown(&metadata), before);
+    }
+
+    #[test]
+    fn what_servers_would_misread_or_refuse_changes_nothing() {
+        let mut metadata = Metadata::new(None, &with(&[]));
+        let before = shown(&metadata);
+        for refused in [
+            info("a|b", "", ""),
+            info("a", "1|2", ""),
+            info("a", "", "p|q"),
+            info(&"n".repeat(500), "", ""),
+        ] {
+            assert!(metadata.append(refused).is_err());
+            assert_eq!(shown(&metadata), before);
+        }
     }
 }
