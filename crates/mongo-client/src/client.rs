@@ -17,6 +17,7 @@ use crate::connection::{Connector, DriverInfo, Environment, Handshake, Metadata}
 use crate::database::Database;
 use crate::error::{Error, Misuse, Result};
 use crate::pool::machine::PoolLimits;
+use crate::server_api::ServerApi;
 use crate::topology::{Topology, TopologyChanges};
 use crate::watch::Watch;
 
@@ -77,7 +78,23 @@ impl Client {
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn from_connection_string(mut uri: ConnectionString) -> Result<Self> {
+    pub fn from_connection_string(uri: ConnectionString) -> Result<Self> {
+        Self::start(uri, None)
+    }
+
+    /// As [`from_connection_string`](Self::from_connection_string), declaring a version of the
+    /// Stable API with every command.
+    ///
+    /// # Errors
+    /// As there.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn with_server_api(uri: ConnectionString, api: ServerApi) -> Result<Self> {
+        Self::start(uri, Some(api))
+    }
+
+    fn start(mut uri: ConnectionString, server_api: Option<ServerApi>) -> Result<Self> {
         refuse_unsupported(&uri)?;
         let authenticator = uri.credential.take().map(Authenticator::new).transpose();
         let authenticator = authenticator.map_err(Error::Misuse)?;
@@ -87,11 +104,13 @@ impl Client {
         let connect_timeout = options.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
         let mut config = TopologyConfig::from(&uri);
         config.faas = environment.is_faas();
+        config.server_api = server_api.is_some();
         let connector = Connector {
             handshake: Handshake::new(options.app_name.as_deref(), &environment)
                 .with_compressors(compressors)
                 .with_authenticator(authenticator),
             first_hello: config.first_hello(),
+            server_api,
             // The URI's 0 means no limit.
             timeout: (!connect_timeout.is_zero()).then_some(connect_timeout),
         };

@@ -10,7 +10,7 @@ use bson::RawDocument;
 use bytes::BytesMut;
 use mongo_topology::HelloReply;
 use mongo_uri::ServerAddress;
-use mongo_wire::{CommandBody, CommandReply, Compressor, Flags, Limits, Message, OpMsg};
+use mongo_wire::{CommandBody, CommandReply, Compressor, Document, Flags, Limits, Message, OpMsg};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 pub(crate) use connect::{ConnectFailure, Connector, within};
@@ -37,6 +37,8 @@ pub(crate) struct Connection {
     received: BytesMut,
     to_send: BytesMut,
     limits: Limits,
+    /// What goes beside every command, such as the declaration of a server API; a document.
+    declared: Option<Document>,
     /// What requests are compressed with, those that may be; replies come as the server likes.
     compressor: Option<Compressor>,
     last_request_id: i32,
@@ -59,6 +61,7 @@ impl Connection {
             received: BytesMut::new(),
             to_send: BytesMut::new(),
             limits: Limits::default(),
+            declared: None,
             compressor: None,
             last_request_id: 0,
             awaited: None,
@@ -104,9 +107,11 @@ impl Connection {
         self.last_request_id = self.last_request_id.wrapping_add(1);
         let request_id = self.last_request_id;
         let (command, envelope) = (command.into(), envelope.into());
-        let body = CommandBody::new(&command)
-            .elements_of(&envelope)
-            .into_document(&self.limits)?;
+        let mut body = CommandBody::new(&command).elements_of(&envelope);
+        if let Some(declared) = &self.declared {
+            body = body.elements_of(declared);
+        }
+        let body = body.into_document(&self.limits)?;
         self.to_send.clear();
         let message = OpMsg::new(request_id, body).with_flags(flags);
         match self.compressor {

@@ -53,6 +53,7 @@ mod error;
 mod monitor;
 mod operation;
 mod pool;
+mod server_api;
 mod topology;
 mod watch;
 
@@ -65,5 +66,6 @@ pub use mongo_change_stream as change_stream;
 pub use mongo_topology as sdam;
 pub use mongo_uri as uri;
 pub use mongo_wire as wire;
+pub use server_api::{ServerApi, ServerApiVersion};
 pub use topology::TopologyChanges;
 pub use watch::{ChangeStream, StreamObserver, Watch};

@@ -5,6 +5,7 @@ mod authentication;
 mod compression;
 mod deployment;
 mod scripted;
+mod server_api;
 
 use std::time::Duration;
 

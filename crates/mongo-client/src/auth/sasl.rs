@@ -36,9 +36,8 @@ impl<'a> SaslReply<'a> {
             let value = reply.get(field).ok().flatten();
             value.ok_or(AuthFailure::Malformed { field })
         };
-        let conversation = match field("conversationId")? {
-            RawBsonRef::Int32(number) => number,
-            _ => return Err(malformed("conversationId")),
+        let RawBsonRef::Int32(conversation) = field("conversationId")? else {
+            return Err(malformed("conversationId"));
         };
         let RawBsonRef::Boolean(done) = field("done")? else {
             return Err(malformed("done"));

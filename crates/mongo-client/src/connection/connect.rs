@@ -10,6 +10,7 @@ use tokio::net::{TcpStream, lookup_host};
 
 use super::{ByteStream, Connection, Handshake};
 use crate::error::{Error, IoAction, Misuse, Result};
+use crate::server_api::ServerApi;
 
 /// Why there is no connection, and how far it had come.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub(crate) struct Connector {
     pub(crate) handshake: Handshake,
     /// The command of the first hello on every connection.
     pub(crate) first_hello: HelloCommand,
+    /// The server API that every command declares.
+    pub(crate) server_api: Option<ServerApi>,
     /// For opening the stream, again for the hello, and again for authentication.
     pub(crate) timeout: Option<Duration>,
 }
@@ -67,7 +70,9 @@ impl Connector {
     /// [`Error::Io`] or [`Error::Timeout`].
     pub(crate) async fn open(&self, server: &ServerAddress) -> Result<Connection> {
         let stream = within(self.timeout, server, IoAction::Connect, dial(server)).await?;
-        Ok(Connection::new(server.clone(), stream))
+        let mut connection = Connection::new(server.clone(), stream);
+        connection.declared = self.server_api.map(|api| api.elements().into());
+        Ok(connection)
     }
 }
 
