@@ -1,5 +1,6 @@
 //! Authentication and compression: against a real replica set with access control, and against
 //! scripted servers for what it cannot show.
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 mod authentication;
 mod compression;

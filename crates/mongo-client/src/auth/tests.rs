@@ -24,9 +24,9 @@ fn asked(authenticator: &Authenticator) -> RawDocumentBuf {
     hello
 }
 
-fn hello(more: RawDocumentBuf) -> HelloReply {
+fn hello(more: &RawDocument) -> HelloReply {
     let mut reply = rawdoc! { "ok": 1, "isWritablePrimary": true, "maxWireVersion": 17 };
-    for element in &more {
+    for element in more {
         let (key, value) = element.unwrap();
         reply.append(key, value);
     }
@@ -107,7 +107,7 @@ fn the_hello_asks_for_mechanisms_only_when_none_is_given() {
 
 #[test]
 fn the_mechanism_is_the_one_given_or_sha_256_if_listed_or_sha_1() {
-    let absent = hello(RawDocumentBuf::new());
+    let absent = hello(&RawDocumentBuf::new());
     let (sha1, sha256) = ("SCRAM-SHA-1", "SCRAM-SHA-256");
     for (list, expected) in [
         (&[sha1, sha256][..], sha256),
@@ -116,13 +116,13 @@ fn the_mechanism_is_the_one_given_or_sha_256_if_listed_or_sha_1() {
         (&["UNHEARD-OF"], sha1),
         (&[], sha1),
     ] {
-        let reply = hello(mechanisms(list));
+        let reply = hello(&mechanisms(list));
         assert_eq!(started(&ready("u:p@", ""), &reply), expected, "{list:?}");
     }
     assert_eq!(started(&ready("u:p@", ""), &absent), sha1);
     for given in [sha1, sha256, "PLAIN"] {
         let options = format!("authMechanism={given}");
-        let reply = hello(mechanisms(&[sha256, sha1]));
+        let reply = hello(&mechanisms(&[sha256, sha1]));
         assert_eq!(started(&ready("u:p@", &options), &reply), given);
         assert_eq!(started(&ready("u:p@", &options), &absent), given);
     }
@@ -136,19 +136,19 @@ fn an_answer_to_the_speculation_spares_the_first_command() {
     reply.append(cstr!("speculativeAuthenticate"), answer.clone());
     let authenticator = ready("u:p@", "");
     let opening = authenticator.open("NONCE".to_owned());
-    let (_, step) = opening.proceed(&hello(reply)).unwrap().unwrap();
+    let (_, step) = opening.proceed(&hello(&reply)).unwrap().unwrap();
     assert!(matches!(step, Step::Derive(_)), "{step:?}");
 
     // It is of no use when the user has another mechanism.
     let mut reply = mechanisms(&["SCRAM-SHA-1"]);
     reply.append(cstr!("speculativeAuthenticate"), answer);
-    assert_eq!(started(&authenticator, &hello(reply)), "SCRAM-SHA-1");
+    assert_eq!(started(&authenticator, &hello(&reply)), "SCRAM-SHA-1");
 
     let answer = rawdoc! { "dbname": "$external", "user": "CN=client" };
     let reply = rawdoc! { "speculativeAuthenticate": answer };
     let authenticator = ready("", "authMechanism=MONGODB-X509");
     let opening = authenticator.open("NONCE".to_owned());
-    let (_, step) = opening.proceed(&hello(reply)).unwrap().unwrap();
+    let (_, step) = opening.proceed(&hello(&reply)).unwrap().unwrap();
     assert!(matches!(step, Step::Done), "{step:?}");
 }
 
@@ -166,10 +166,10 @@ fn an_arbiter_authenticates_nobody() {
 #[test]
 fn a_password_that_sha_256_cannot_take_fails_only_where_it_is_needed() {
     let authenticator = ready("u:%07@", "");
-    let sha1 = hello(mechanisms(&["SCRAM-SHA-1"]));
+    let sha1 = hello(&mechanisms(&["SCRAM-SHA-1"]));
     assert_eq!(started(&authenticator, &sha1), "SCRAM-SHA-1");
     let opening = authenticator.open("NONCE".to_owned());
-    let sha256 = hello(mechanisms(&["SCRAM-SHA-256"]));
+    let sha256 = hello(&mechanisms(&["SCRAM-SHA-256"]));
     let (mechanism, failure) = opening.proceed(&sha256).unwrap_err();
     assert_eq!(mechanism, AuthMechanism::ScramSha256);
     assert_eq!(failure, AuthFailure::ForbiddenPassword);
@@ -179,7 +179,7 @@ fn a_password_that_sha_256_cannot_take_fails_only_where_it_is_needed() {
 fn plain_is_the_specifications_example() {
     let authenticator = ready("user:pencil@", "authMechanism=PLAIN");
     let opening = authenticator.open("NONCE".to_owned());
-    let reply = hello(RawDocumentBuf::new());
+    let reply = hello(&RawDocumentBuf::new());
     let (mut conversation, step) = opening.proceed(&reply).unwrap().unwrap();
     assert_eq!(conversation.database(), "$external");
     let Step::Send(command) = step else {
@@ -208,7 +208,7 @@ fn x509_names_the_user_only_if_the_application_did() {
     ] {
         let authenticator = ready(userinfo, "authMechanism=MONGODB-X509");
         let opening = authenticator.open("NONCE".to_owned());
-        let reply = hello(RawDocumentBuf::new());
+        let reply = hello(&RawDocumentBuf::new());
         let (mut conversation, step) = opening.proceed(&reply).unwrap().unwrap();
         let Step::Send(command) = step else {
             panic!("{step:?}")

@@ -306,7 +306,9 @@ fn client_metadata(
 mod tests {
     use super::*;
 
-    fn with(variables: &[(&'static str, &str)]) -> Environment {
+    type Variables<'a> = &'a [(&'static str, &'a str)];
+
+    fn with(variables: Variables<'_>) -> Environment {
         Environment {
             os_type: "Linux".to_owned(),
             os_name: Some("Some Linux 12".to_owned()),
@@ -340,7 +342,7 @@ mod tests {
         let kubernetes = rawdoc! { "orchestrator": "kubernetes" };
         let long = "a".repeat(512);
         let too_long = [LAMBDA, ("AWS_REGION", long.as_str())];
-        let table: Vec<(&[(&'static str, &str)], Option<RawDocumentBuf>)> = vec![
+        let table: Vec<(Variables<'_>, Option<RawDocumentBuf>)> = vec![
             (&[], None),
             (
                 &[
