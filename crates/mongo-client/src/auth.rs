@@ -1,7 +1,6 @@
 //! Authentication as machines (Authentication specification): documents in, documents out.
 //!
-//! An [`Authenticator`] is what a client knows: its credential and the keys that it has derived
-//! from it. Each connection begins with an [`Opening`], whose elements go into the first hello;
+//! An [`Authenticator`] is a client's credential. Each connection begins with an [`Opening`], whose elements go into the first hello;
 //! from the reply follows a [`Conversation`], which says step by step what to do:
 //!
 //! ```text
@@ -25,16 +24,15 @@ use mongo_topology::{HelloReply, ServerType};
 use mongo_uri::{AuthMechanism, Credential, CredentialError};
 
 pub use failure::{AuthFailure, AuthenticationError, ScramFault};
-pub(crate) use scram::Derivation;
+pub(crate) use scram::{Derivation, DerivedKeys, ScramKeys};
 
-use self::scram::{DerivedKeys, Scram, ScramKeys};
+use self::scram::Scram;
 use crate::error::Misuse;
 
-/// A client's credential, and the keys that were derived from it.
+/// What a client authenticates with.
 #[derive(Debug)]
 pub(crate) struct Authenticator {
     credential: Credential,
-    keys: ScramKeys,
 }
 
 impl Authenticator {
@@ -53,15 +51,11 @@ impl Authenticator {
                 } else if credential.password.is_none() {
                     CredentialError::MissingPassword(mechanism)
                 } else {
-                    let keys = ScramKeys::default();
-                    return Ok(Self { credential, keys });
+                    return Ok(Self { credential });
                 };
                 Err(Misuse::Credential { reason: missing })
             }
-            AuthMechanism::MongoDbX509 => Ok(Self {
-                credential,
-                keys: ScramKeys::default(),
-            }),
+            AuthMechanism::MongoDbX509 => Ok(Self { credential }),
             AuthMechanism::Gssapi => unsupported("authMechanism=GSSAPI (Kerberos)"),
             AuthMechanism::MongoDbAws => unsupported("authMechanism=MONGODB-AWS"),
             AuthMechanism::MongoDbOidc => unsupported("authMechanism=MONGODB-OIDC"),
@@ -107,7 +101,7 @@ impl Authenticator {
 
     fn scram(&self, hash: scram::Hash, nonce: String) -> Result<State, AuthFailure> {
         let password = hash.password(self.username(), self.password())?;
-        let scram = Scram::new(hash, self.username(), password, nonce, self.keys.clone());
+        let scram = Scram::new(hash, self.username(), password, nonce);
         Ok(State::Scram(Box::new(scram)))
     }
 
@@ -212,7 +206,7 @@ fn negotiated(hello: &HelloReply) -> AuthMechanism {
 pub(crate) enum Step {
     /// Run this command on [`Conversation::database`] and hand its reply in.
     Send(RawDocumentBuf),
-    /// Compute this, which takes milliseconds, and hand the result in.
+    /// Compute this, which takes milliseconds, or look it up, and hand the result in.
     Derive(Derivation),
     /// The connection is authenticated.
     Done,
@@ -276,6 +270,14 @@ impl Conversation {
         match &mut self.state {
             State::Scram(scram) => scram.derived(keys),
             State::Plain | State::X509 => Err(AuthFailure::Malformed { field: "payload" }),
+        }
+    }
+
+    /// At the end: the keys to use the next time.
+    pub(crate) fn proved(&self) -> Option<&DerivedKeys> {
+        match &self.state {
+            State::Scram(scram) => scram.proved(),
+            State::Plain | State::X509 => None,
         }
     }
 }

@@ -60,16 +60,14 @@ impl Hash {
 ///
 /// ```text
 /// Began --server's first--> Deriving --keys--> Proving --server's final--> Proved
-///                                                                         |  one empty message
-///                                                                         v  to servers before 4.4
-///                                                                        Done
+///
+/// Any --whatever breaks the rules--> Broken
 /// ```
 pub(crate) struct Scram {
     hash: Hash,
     password: Zeroizing<String>,
     nonce: String,
     first_bare: String,
-    known: ScramKeys,
     state: State,
 }
 
@@ -85,23 +83,20 @@ enum State {
         keys: DerivedKeys,
         auth_message: String,
     },
-    Proved,
+    /// Servers before 4.4 want one more message, an empty one.
+    Proved {
+        keys: DerivedKeys,
+    },
+    Broken,
 }
 
 impl Scram {
-    pub(super) fn new(
-        hash: Hash,
-        user: &str,
-        password: Zeroizing<String>,
-        nonce: String,
-        known: ScramKeys,
-    ) -> Self {
+    pub(super) fn new(hash: Hash, user: &str, password: Zeroizing<String>, nonce: String) -> Self {
         Self {
             hash,
             password,
             first_bare: message::client_first_bare(user, &nonce),
             nonce,
-            known,
             state: State::Began,
         }
     }
@@ -116,11 +111,22 @@ impl Scram {
 
     pub(super) fn handle(&mut self, reply: &RawDocument) -> Result<Step, AuthFailure> {
         let reply = SaslReply::parse(reply)?;
-        match std::mem::replace(&mut self.state, State::Proved) {
+        match std::mem::replace(&mut self.state, State::Broken) {
             State::Began => self.server_first(&reply),
             State::Proving { keys, auth_message } => self.server_final(&reply, keys, &auth_message),
-            State::Proved if reply.done => Ok(Step::Done),
-            State::Proved | State::Deriving { .. } => Err(ScramFault::Endless.into()),
+            State::Proved { keys } if reply.done => {
+                self.state = State::Proved { keys };
+                Ok(Step::Done)
+            }
+            _ => Err(ScramFault::Endless.into()),
+        }
+    }
+
+    /// The keys, once the server has proved that they are right.
+    pub(super) fn proved(&self) -> Option<&DerivedKeys> {
+        match &self.state {
+            State::Proved { keys } => Some(keys),
+            _ => None,
         }
     }
 
@@ -150,15 +156,12 @@ impl Scram {
             server,
             written: written.to_owned(),
         };
-        match self.known.find(&derivation.of) {
-            Some(keys) => self.derived(keys),
-            None => Ok(Step::Derive(derivation)),
-        }
+        Ok(Step::Derive(derivation))
     }
 
     /// Proves that we know the password.
     pub(super) fn derived(&mut self, keys: DerivedKeys) -> Result<Step, AuthFailure> {
-        let state = std::mem::replace(&mut self.state, State::Proved);
+        let state = std::mem::replace(&mut self.state, State::Broken);
         let State::Deriving {
             conversation,
             server,
@@ -187,7 +190,7 @@ impl Scram {
         if !keys.is_server_signature(auth_message.as_bytes(), &signature) {
             return Err(ScramFault::ServerSignature.into());
         }
-        self.known.keep(keys);
+        self.state = State::Proved { keys };
         if reply.done {
             return Ok(Step::Done);
         }
@@ -202,7 +205,8 @@ impl fmt::Debug for Scram {
             State::Began => "Began",
             State::Deriving { .. } => "Deriving",
             State::Proving { .. } => "Proving",
-            State::Proved => "Proved",
+            State::Proved { .. } => "Proved",
+            State::Broken => "Broken",
         };
         f.debug_struct("Scram")
             .field("hash", &self.hash)

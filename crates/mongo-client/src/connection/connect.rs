@@ -54,7 +54,7 @@ impl Connector {
         let mut connection = self.open(server).await?;
         let shaken = connection.shake_hands(&self.handshake, self.first_hello);
         let unfinished = within(self.timeout, server, IoAction::Handshake, shaken).await?;
-        let authenticated = connection.authenticate(unfinished);
+        let authenticated = connection.authenticate(&self.handshake, unfinished);
         within(self.timeout, server, IoAction::Authenticate, authenticated)
             .await
             .map_err(|error| ConnectFailure {

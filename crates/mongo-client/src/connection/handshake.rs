@@ -3,7 +3,7 @@
 mod environment;
 mod metadata;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, cstr, rawdoc};
 use mongo_topology::{HelloCommand, HelloReply};
@@ -13,7 +13,9 @@ use mongo_wire::{CommandReply, Compressor, Flags};
 pub use self::metadata::DriverInfo;
 pub(crate) use self::metadata::{Environment, Metadata};
 use super::Connection;
-use crate::auth::{AuthFailure, Authenticator, Conversation, Opening, Step};
+use crate::auth::{
+    AuthFailure, Authenticator, Conversation, Derivation, DerivedKeys, Opening, ScramKeys, Step,
+};
 use crate::error::{Error, IoAction, Result};
 
 /// Random bytes of a nonce; 18 are 144 bits, in base64 24 characters without padding.
@@ -26,6 +28,8 @@ pub(crate) struct Handshake {
     /// In the order of the client's preference; all of them built in.
     compressors: Vec<Compressor>,
     authenticator: Option<Authenticator>,
+    /// Shared by all connections, so that only the first one computes.
+    keys: Mutex<ScramKeys>,
 }
 
 impl Handshake {
@@ -34,6 +38,7 @@ impl Handshake {
             metadata: Arc::new(Mutex::new(Metadata::new(app_name, environment))),
             compressors: Vec::new(),
             authenticator: None,
+            keys: Mutex::default(),
         }
     }
 
@@ -68,6 +73,10 @@ impl Handshake {
         // A string, as the handshake specification's test 9 wants it.
         command.append(cstr!("backpressure"), "2");
         command
+    }
+
+    fn keys(&self) -> MutexGuard<'_, ScramKeys> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The first of the client's compressors that the server knows, whatever the server's order.
@@ -128,14 +137,23 @@ impl Connection {
     }
 
     /// Takes the steps that are left until the connection is authenticated.
-    pub(super) async fn authenticate(&mut self, unfinished: Unfinished<'_>) -> Result<()> {
+    pub(super) async fn authenticate(
+        &mut self,
+        handshake: &Handshake,
+        unfinished: Unfinished<'_>,
+    ) -> Result<()> {
         let Some((authenticator, mut conversation, mut step)) = unfinished else {
             return Ok(());
         };
         let mechanism = conversation.mechanism();
         loop {
             let next = match step {
-                Step::Done => return Ok(()),
+                Step::Done => {
+                    if let Some(keys) = conversation.proved() {
+                        handshake.keys().keep(keys.clone());
+                    }
+                    return Ok(());
+                }
                 Step::Send(command) => {
                     let envelope = rawdoc! { "$db": conversation.database() };
                     let reply = self.exchange(&command, &envelope).await?;
@@ -143,16 +161,23 @@ impl Connection {
                     conversation.handle(reply.document().as_raw())
                 }
                 Step::Derive(derivation) => {
-                    let derived = tokio::task::spawn_blocking(|| derivation.run()).await;
-                    let derived = derived.map_err(|error| {
-                        self.io_error(IoAction::Authenticate, std::io::Error::other(error))
-                    });
-                    conversation.derived(derived?)
+                    let known = handshake.keys().find(&derivation);
+                    let keys = match known {
+                        Some(keys) => keys,
+                        None => self.derive(derivation).await?,
+                    };
+                    conversation.derived(keys)
                 }
             };
             step = next
                 .map_err(|failure| self.authentication_failed(authenticator, mechanism, failure))?;
         }
+    }
+
+    /// Computes where it holds no task up. Dropping the future lets the computation end unheard.
+    async fn derive(&self, derivation: Derivation) -> Result<DerivedKeys> {
+        let derived = tokio::task::spawn_blocking(|| derivation.run()).await;
+        derived.map_err(|error| self.io_error(IoAction::Authenticate, std::io::Error::other(error)))
     }
 
     /// Insists on `ok: 1`.

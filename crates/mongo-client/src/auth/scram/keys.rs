@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use hmac::{Hmac, KeyInit, Mac};
 use md5::Md5;
@@ -81,34 +80,31 @@ impl fmt::Debug for Derivation {
     }
 }
 
-/// The keys that a client has proved to be right; all clones share them.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ScramKeys(Arc<Mutex<VecDeque<DerivedKeys>>>);
+/// The keys of a client that have proved to be right.
+#[derive(Debug, Default)]
+pub(crate) struct ScramKeys(VecDeque<DerivedKeys>);
 
 impl ScramKeys {
-    pub(super) fn find(&self, of: &KeyId) -> Option<DerivedKeys> {
-        self.lock().iter().find(|keys| keys.of == *of).cloned()
+    /// What the derivation would give, if that is known.
+    pub(crate) fn find(&self, derivation: &Derivation) -> Option<DerivedKeys> {
+        let known = |keys: &&DerivedKeys| keys.of == derivation.of;
+        self.0.iter().find(known).cloned()
     }
 
     /// Keeps keys, in the place of the oldest when there are too many.
-    pub(super) fn keep(&self, keys: DerivedKeys) {
-        let mut kept = self.lock();
-        if kept.iter().any(|known| known.of == keys.of) {
+    pub(crate) fn keep(&mut self, keys: DerivedKeys) {
+        if self.0.iter().any(|known| known.of == keys.of) {
             return;
         }
-        if kept.len() == MAX_KEPT {
-            kept.pop_front();
+        if self.0.len() == MAX_KEPT {
+            self.0.pop_front();
         }
-        kept.push_back(keys);
+        self.0.push_back(keys);
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.lock().len()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, VecDeque<DerivedKeys>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.len()
     }
 }
 

@@ -53,29 +53,28 @@ fn examples() -> [Example; 3] {
 }
 
 impl Example {
-    fn begin(&self, known: &ScramKeys) -> Scram {
+    fn begin(&self) -> Scram {
         let nonce = self.nonce.to_owned();
-        Scram::new(
-            self.hash,
-            "user",
-            self.password.clone(),
-            nonce,
-            known.clone(),
-        )
+        Scram::new(self.hash, "user", self.password.clone(), nonce)
     }
 
     /// As far as the server's last message.
-    fn until_proof(&self, known: &ScramKeys) -> (Scram, RawDocumentBuf) {
-        let mut scram = self.begin(known);
-        let step = scram.handle(&reply(self.server_first, false)).unwrap();
-        let step = match step {
-            Step::Derive(derivation) => scram.derived(derivation.run()).unwrap(),
-            other => other,
-        };
+    fn until_proof(&self) -> (Scram, RawDocumentBuf) {
+        let mut scram = self.begin();
+        let keys = self.derivation(&mut scram).run();
+        let step = scram.derived(keys).unwrap();
         let Step::Send(command) = step else {
             panic!("{step:?}")
         };
         (scram, command)
+    }
+
+    fn derivation(&self, scram: &mut Scram) -> Derivation {
+        let step = scram.handle(&reply(self.server_first, false)).unwrap();
+        let Step::Derive(derivation) = step else {
+            panic!("{step:?}")
+        };
+        derivation
     }
 }
 
@@ -104,8 +103,7 @@ fn fault(result: Result<Step, AuthFailure>) -> ScramFault {
 #[test]
 fn the_specifications_examples_come_out() {
     for example in examples() {
-        let known = ScramKeys::default();
-        let first = example.begin(&known).first_command();
+        let first = example.begin().first_command();
         assert_eq!(payload(&first), format!("n,,n=user,r={}", example.nonce));
         assert_eq!(
             first.get_str("mechanism").unwrap(),
@@ -114,7 +112,7 @@ fn the_specifications_examples_come_out() {
         let options = first.get_document("options").unwrap();
         assert!(options.get_bool("skipEmptyExchange").unwrap());
 
-        let (mut scram, command) = example.until_proof(&known);
+        let (mut scram, command) = example.until_proof();
         assert_eq!(command.get_i32("saslContinue").unwrap(), 1);
         assert_eq!(command.get_i32("conversationId").unwrap(), 7);
         assert_eq!(payload(&command), example.client_final);
@@ -126,7 +124,7 @@ fn the_specifications_examples_come_out() {
 #[test]
 fn a_server_that_does_not_skip_the_empty_exchange_gets_it() {
     let [example, ..] = examples();
-    let (mut scram, _) = example.until_proof(&ScramKeys::default());
+    let (mut scram, _) = example.until_proof();
     let step = scram.handle(&reply(example.server_final, false)).unwrap();
     let Step::Send(command) = step else {
         panic!("{step:?}")
@@ -137,18 +135,22 @@ fn a_server_that_does_not_skip_the_empty_exchange_gets_it() {
 }
 
 #[test]
-fn proved_keys_are_derived_once_for_each_salt_count_and_mechanism() {
-    let known = ScramKeys::default();
+fn keys_are_known_by_salt_count_and_mechanism_once_the_server_has_proved_them() {
+    let mut known = ScramKeys::default();
     for (example, count) in examples().iter().zip(1..) {
-        // Before the server has proved anything nothing is kept.
-        let (_, first) = example.until_proof(&known);
-        assert_eq!(known.len(), count - 1);
-        let (mut scram, _) = example.until_proof(&known);
+        let derivation = example.derivation(&mut example.begin());
+        assert!(known.find(&derivation).is_none());
+        let (mut scram, first) = example.until_proof();
+        assert!(scram.proved().is_none());
         scram.handle(&reply(example.server_final, true)).unwrap();
-        assert_eq!(known.len(), count);
-
-        let mut scram = example.begin(&known);
-        let step = scram.handle(&reply(example.server_first, false)).unwrap();
+        for _ in 0..2 {
+            known.keep(scram.proved().unwrap().clone());
+            assert_eq!(known.len(), count);
+        }
+        // They do what new ones would.
+        let mut scram = example.begin();
+        let keys = known.find(&example.derivation(&mut scram)).unwrap();
+        let step = scram.derived(keys).unwrap();
         let Step::Send(command) = step else {
             panic!("{step:?}")
         };
@@ -158,7 +160,7 @@ fn proved_keys_are_derived_once_for_each_salt_count_and_mechanism() {
 
 #[test]
 fn kept_keys_are_bounded() {
-    let known = ScramKeys::default();
+    let mut known = ScramKeys::default();
     for salt in 0..40 {
         let of = keys::KeyId {
             hash: Hash::Sha1,
@@ -211,19 +213,20 @@ fn a_server_that_breaks_the_rules_is_found_out() {
         ),
     ] {
         let [example, ..] = examples();
-        let mut scram = example.begin(&ScramKeys::default());
+        let mut scram = example.begin();
         let message = server_first.replace("NONCE", example.nonce);
         let found = fault(scram.handle(&reply(&message, false)));
         assert_eq!(found, expected, "{server_first}");
         // It stays so.
         assert!(scram.handle(&reply(example.server_first, false)).is_err());
+        assert!(scram.handle(&reply("", true)).is_err());
     }
 }
 
 #[test]
 fn an_extension_that_may_be_ignored_is() {
     let [example, ..] = examples();
-    let mut scram = example.begin(&ScramKeys::default());
+    let mut scram = example.begin();
     let message = format!("{},x=whatever", example.server_first);
     assert!(matches!(
         scram.handle(&reply(&message, false)),
@@ -243,16 +246,15 @@ fn a_server_that_does_not_know_the_password_is_found_out() {
     ] {
         for done in [true, false] {
             let [example, ..] = examples();
-            let known = ScramKeys::default();
-            let (mut scram, _) = example.until_proof(&known);
+            let (mut scram, _) = example.until_proof();
             let found = fault(scram.handle(&reply(end, done)));
             assert_eq!(found, ScramFault::ServerSignature, "{end}");
-            assert_eq!(known.len(), 0);
+            assert!(scram.proved().is_none());
         }
     }
     // Nor does it get away with ending the exchange before its proof.
     let [example, ..] = examples();
-    let mut scram = example.begin(&ScramKeys::default());
+    let mut scram = example.begin();
     let found = fault(scram.handle(&reply(example.server_first, true)));
     assert_eq!(found, ScramFault::ServerSignature);
 }
@@ -273,7 +275,7 @@ fn replies_without_a_field_are_malformed() {
             "conversationId",
         ),
     ] {
-        let failure = example.begin(&ScramKeys::default()).handle(&reply);
+        let failure = example.begin().handle(&reply);
         let expected = AuthFailure::Malformed { field: expected };
         assert_eq!(failure.unwrap_err(), expected);
     }
@@ -314,12 +316,12 @@ fn passwords_are_prepared_for_sha_256_and_digested_for_sha_1() {
 #[test]
 fn nothing_secret_is_shown() {
     let [example, ..] = examples();
-    let (scram, _) = example.until_proof(&ScramKeys::default());
+    let (scram, _) = example.until_proof();
     assert_eq!(
         format!("{scram:?}"),
         "Scram { hash: Sha1, state: \"Proving\", .. }"
     );
-    let mut scram = example.begin(&ScramKeys::default());
+    let mut scram = example.begin();
     let step = scram.handle(&reply(example.server_first, false)).unwrap();
     assert!(!format!("{step:?}").contains("pencil"));
     let Step::Derive(derivation) = step else {
