@@ -38,6 +38,7 @@ pub const FOLDERS: &[(&str, &str, &str)] = &[
     ("server-selection/in_window", "server-selection/tests/in_window", "server_selection/in_window"),
     ("server-selection/rtt", "server-selection/tests/rtt", "server_selection/rtt"),
     ("max-staleness", "max-staleness/tests", "max_staleness"),
+    ("cmap/cmap-format", "connection-monitoring-and-pooling/tests/cmap-format", "connection_monitoring"),
 ];
 
 /// The root of a set of specification tests.

@@ -7,6 +7,7 @@
 //! - [`json`] reads them.
 //! - [`case`] is one runnable case, and how cases become named tests.
 //! - [`pure`] holds the suites that need no server.
+//! - [`cmap`] is the suite of connection pools, some of whose cases need a real one.
 //!
 //! The tests come from the folder that the environment variable `SPEC_TESTS_DIR` names, else from
 //! the set that [`testbed::specs::obtain`] fetches. Nothing depends on the number of files, but a
@@ -18,6 +19,7 @@
 //! [`case::Loader`], and give it a line in [`pure::SUITES`].
 
 pub mod case;
+pub mod cmap;
 pub mod dir;
 pub mod json;
 pub mod pure;

@@ -1,6 +1,9 @@
 //! What the integration tests have in common: a replica set that many tests share, databases of
 //! their own on it, and a few writes.
 
+pub mod certificates;
+pub mod recorder;
+
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 

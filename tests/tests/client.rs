@@ -11,8 +11,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bson::{cstr, rawdoc};
+use integration_tests::recorder::{Counts, Recorder};
 use integration_tests::{own_database, shared_client, shared_set};
-use mongo_client::{Client, Error, Misuse};
+use mongo_client::{Client, ClientOptions, Error, Misuse};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -67,7 +68,14 @@ async fn a_refused_command_names_server_code_and_reason() {
 async fn a_pool_survives_200_tasks_that_are_cancelled_at_random() {
     let set = shared_client().await;
     drop(set);
-    let client = Client::new(&format!("{}&maxPoolSize=10", shared_set().uri())).unwrap();
+    let recorder = Recorder::default();
+    let uri = format!("{}&maxPoolSize=10", shared_set().uri());
+    let client = Client::with_options(
+        ClientOptions::parse(&uri)
+            .unwrap()
+            .on_event(recorder.listener()),
+    )
+    .unwrap();
     let (done, dropped) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let tasks: Vec<_> = (0..200)
         .map(|seed| {
@@ -121,6 +129,15 @@ async fn a_pool_survives_200_tasks_that_are_cancelled_at_random() {
     for ping in all.collect::<Vec<_>>() {
         within(ping).await.unwrap().unwrap();
     }
+    // Whatever has begun has its end, once nobody is left.
+    within(client.shutdown()).await;
+    let events = recorder
+        .wait_for(|events| Counts::of(events).everything_has_ended())
+        .await;
+    let counts = Counts::of(&events);
+    println!("{counts:?}");
+    assert!(counts.checks_out_started >= done, "{counts:?}");
+    assert!(counts.commands_started >= done, "{counts:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -148,7 +165,7 @@ async fn a_seed_that_is_nobody_and_a_name_that_is_none_each_say_so() {
             "{message}"
         );
         assert!(
-            started.elapsed() < Duration::from_secs(3),
+            started.elapsed() < Duration::from_secs(25),
             "{:?}",
             started.elapsed()
         );
@@ -184,10 +201,8 @@ async fn what_is_not_there_yet_is_refused_before_anything_is_sent() {
     for uri in [
         "mongodb://user@localhost/?authMechanism=GSSAPI",
         "mongodb://key:secret@localhost/?authMechanism=MONGODB-AWS",
-        "mongodb://localhost/?tls=true",
         "mongodb+srv://example.com/",
         "mongodb://localhost/?loadBalanced=true",
-        "mongodb://localhost/?proxyHost=localhost",
     ] {
         let error = Client::new(uri).unwrap_err();
         assert!(

@@ -1,23 +1,25 @@
 //! The handle that everything starts from.
 
 use std::fmt;
-use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bson::RawDocument;
 use mongo_change_stream::WatchTarget;
 use mongo_topology::{TopologyConfig, TopologyDescription};
-use mongo_uri::{ConnectionString, ReadPreference, ServerAddress, Warning, WarningKind};
+use mongo_uri::{
+    ConnectionString, ReadPreference, ServerAddress, UriOptions, Warning, WarningKind,
+};
 use mongo_wire::{CommandReply, Compressor, ZlibLevel};
 use tokio::sync::watch;
 
 use crate::auth::Authenticator;
-use crate::connection::{Connector, DriverInfo, Environment, Handshake, Metadata};
+use crate::connection::{Connector, DriverInfo, Environment, Handshake, Metadata, Transport};
 use crate::database::Database;
 use crate::error::{Error, Misuse, Result};
-use crate::pool::machine::PoolLimits;
-use crate::server_api::ServerApi;
+use crate::events::Events;
+use crate::options::ClientOptions;
+use crate::pool::PoolLimits;
 use crate::topology::{Topology, TopologyChanges};
 use crate::watch::Watch;
 
@@ -25,10 +27,6 @@ use crate::watch::Watch;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// `serverSelectionTimeoutMS` where the connection string gives none.
 const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(30);
-/// `maxPoolSize` where the connection string gives none.
-const MAX_POOL_SIZE: usize = 100;
-/// `maxConnecting` where the connection string gives none.
-const MAX_CONNECTING: NonZeroUsize = NonZeroUsize::new(2).expect("two is not zero");
 
 /// A client of one deployment. Cheap to clone; all clones share pools and monitors, which end
 /// when the last clone is dropped or [`shutdown`](Self::shutdown) is called.
@@ -62,68 +60,45 @@ impl Client {
     /// first operation does that.
     ///
     /// # Errors
-    /// [`Error::Uri`] when the string cannot be parsed; [`Error::Misuse`] when it asks for what
-    /// this version does not have.
+    /// [`Error::Uri`] when the string cannot be parsed; otherwise as
+    /// [`with_options`](Self::with_options).
     ///
     /// # Panics
     /// Outside a tokio runtime: the monitors run as its tasks.
     pub fn new(uri: &str) -> Result<Self> {
-        Self::from_connection_string(ConnectionString::parse(uri)?)
+        Self::with_options(ClientOptions::parse(uri)?)
     }
 
     /// As [`new`](Self::new), from a string that was parsed before.
     ///
     /// # Errors
-    /// [`Error::Misuse`] when it asks for what this version does not have.
+    /// As [`with_options`](Self::with_options).
     ///
     /// # Panics
     /// Outside a tokio runtime.
     pub fn from_connection_string(uri: ConnectionString) -> Result<Self> {
-        Self::start(uri, None)
+        Self::with_options(uri.into())
     }
 
-    /// As [`from_connection_string`](Self::from_connection_string), declaring a version of the
-    /// Stable API with every command.
+    /// As [`new`](Self::new), with what no connection string can say. The files that TLS options
+    /// name, or else this machine's store of certificate authorities, are read here.
     ///
     /// # Errors
-    /// As there.
+    /// [`Error::Misuse`] when something is asked for that this version does not have, or that
+    /// contradicts itself; [`Error::TlsFile`] when a file cannot be used.
     ///
     /// # Panics
     /// Outside a tokio runtime.
-    pub fn with_server_api(uri: ConnectionString, api: ServerApi) -> Result<Self> {
-        Self::start(uri, Some(api))
-    }
-
-    fn start(mut uri: ConnectionString, server_api: Option<ServerApi>) -> Result<Self> {
-        refuse_unsupported(&uri)?;
-        let authenticator = uri.credential.take().map(Authenticator::new).transpose();
-        let authenticator = authenticator.map_err(Error::Misuse)?;
-        let compressors = compressors(&mut uri);
-        let environment = Environment::of_this_process();
-        let options = &uri.options;
-        let connect_timeout = options.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
-        let mut config = TopologyConfig::from(&uri);
-        config.faas = environment.is_faas();
-        config.server_api = server_api.is_some();
-        let connector = Connector {
-            handshake: Handshake::new(options.app_name.as_deref(), &environment)
-                .with_compressors(compressors)
-                .with_authenticator(authenticator),
-            first_hello: config.first_hello(),
-            server_api,
-            // The URI's 0 means no limit.
-            timeout: (!connect_timeout.is_zero()).then_some(connect_timeout),
-        };
+    pub fn with_options(client_options: ClientOptions) -> Result<Self> {
+        refuse_unsupported(&client_options)?;
+        let options = &client_options.uri.options;
+        let mut config = TopologyConfig::from(&client_options.uri);
+        config.faas = Environment::of_this_process().is_faas();
+        config.server_api = client_options.server_api.is_some();
+        let connector = connector(&client_options, &config)?;
         let metadata = connector.handshake.metadata();
-        let limits = PoolLimits {
-            max_size: NonZeroUsize::new(options.pool.max_size.map_or(MAX_POOL_SIZE, to_usize)),
-            max_connecting: options
-                .pool
-                .max_connecting
-                .and_then(|count| NonZeroUsize::new(to_usize(count)))
-                .unwrap_or(MAX_CONNECTING),
-            max_idle: options.pool.max_idle_time.filter(|limit| !limit.is_zero()),
-        };
+        let lacking = lacking_compressors(options);
+        let limits = PoolLimits::from(&options.pool);
         let settings = Settings {
             server_selection_timeout: options
                 .server_selection_timeout
@@ -136,12 +111,18 @@ impl Client {
             read_preference: options.read_preference.clone().unwrap_or_default(),
             retry_reads: options.retry_reads.unwrap_or(true),
         };
-        let topology = Topology::start(config, connector, limits);
+        let topology = Topology::start(
+            config,
+            connector,
+            limits,
+            Events::new(client_options.listener),
+        );
         let ConnectionString {
-            warnings,
+            mut warnings,
             default_database,
             ..
-        } = uri;
+        } = client_options.uri;
+        warnings.extend(lacking);
         let (closing, _) = watch::channel(false);
         let inner = Inner {
             topology,
@@ -259,39 +240,66 @@ impl fmt::Debug for Client {
     }
 }
 
-fn to_usize(count: u32) -> usize {
-    usize::try_from(count).unwrap_or(usize::MAX)
+/// What opens connections as the options want them.
+pub(crate) fn connector(options: &ClientOptions, config: &TopologyConfig) -> Result<Connector> {
+    let uri = &options.uri.options;
+    let timeout = uri.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
+    // The URI's 0 means no limit.
+    let timeout = (!timeout.is_zero()).then_some(timeout);
+    let credential = options.uri.credential.clone();
+    let authenticator = credential.map(Authenticator::new).transpose();
+    let authenticator = authenticator.map_err(Error::Misuse)?;
+    let (compressors, _) = compressors(uri);
+    Ok(Connector {
+        handshake: Handshake::new(uri.app_name.as_deref(), &Environment::of_this_process())
+            .with_compressors(compressors)
+            .with_authenticator(authenticator),
+        first_hello: config.first_hello(),
+        transport: Transport::new(options, timeout)?,
+        server_api: options.server_api,
+        timeout,
+    })
 }
 
-/// The compressors that the connection string asks for, without those that this build lacks, for
-/// which it gets a warning.
-fn compressors(uri: &mut ConnectionString) -> Vec<Compressor> {
-    let level = uri.options.zlib_compression_level.and_then(ZlibLevel::new);
-    let asked = uri.options.compressors.iter().flatten();
+/// The compressors that the connection string asks for, in its order; the second ones are those
+/// that this build lacks.
+fn compressors(options: &UriOptions) -> (Vec<Compressor>, Vec<Compressor>) {
+    let level = options.zlib_compression_level.and_then(ZlibLevel::new);
+    let asked = options.compressors.iter().flatten();
     let named = asked.filter_map(|asked| Compressor::from_name(asked.as_str()));
-    let (known, lacking): (Vec<_>, Vec<_>) = named.partition(|known| known.is_built_in());
-    if !lacking.is_empty() {
-        let names: Vec<_> = lacking.iter().map(ToString::to_string).collect();
-        uri.warnings.push(Warning {
-            option: "compressors".to_owned(),
-            value: names.join(","),
-            kind: WarningKind::NotBuiltIn { names },
-        });
-    }
-    let leveled = known.into_iter().map(|compressor| match compressor {
+    let leveled = named.map(|compressor| match compressor {
         Compressor::Zlib(default) => Compressor::Zlib(level.unwrap_or(default)),
         other => other,
     });
-    leveled.collect()
+    leveled.partition(|compressor| compressor.is_built_in())
 }
 
-fn refuse_unsupported(uri: &ConnectionString) -> Result<()> {
+/// Says which compressors are left out, if any.
+fn lacking_compressors(options: &UriOptions) -> Option<Warning> {
+    let (_, lacking) = compressors(options);
+    let names: Vec<_> = lacking.iter().map(ToString::to_string).collect();
+    (!names.is_empty()).then(|| Warning {
+        option: "compressors".to_owned(),
+        value: names.join(","),
+        kind: WarningKind::NotBuiltIn { names },
+    })
+}
+
+fn refuse_unsupported(client_options: &ClientOptions) -> Result<()> {
+    let uri = &client_options.uri;
     let options = &uri.options;
+    let has_socket = uri
+        .hosts
+        .iter()
+        .any(|host| matches!(host, ServerAddress::Unix { .. }));
     let asked = [
         (uri.srv_host.is_some(), "a DNS seed list (mongodb+srv)"),
-        (options.tls.is_required(), "TLS"),
+        (
+            client_options.uses_tls() && cfg!(not(feature = "tls")),
+            "TLS (the feature `tls`, which this build lacks)",
+        ),
+        (has_socket && cfg!(not(unix)), "a unix socket"),
         (options.load_balanced == Some(true), "load balancing"),
-        (options.proxy.is_some(), "a SOCKS5 proxy"),
     ];
     match asked.into_iter().find(|(asked, _)| *asked) {
         Some((_, what)) => Err(Error::Misuse(Misuse::Unsupported { what })),
@@ -306,8 +314,8 @@ mod tests {
     #[test]
     fn compressors_keep_their_order_and_level_and_lacking_ones_are_told() {
         let text = "mongodb://h/?compressors=zstd,zlib,snappy&zlibCompressionLevel=9";
-        let mut uri = ConnectionString::parse(text).unwrap();
-        let found = compressors(&mut uri);
+        let options = ConnectionString::parse(text).unwrap().options;
+        let (found, _) = compressors(&options);
         let all = [
             Compressor::Zstd,
             Compressor::Zlib(ZlibLevel::new(9).unwrap()),
@@ -315,9 +323,9 @@ mod tests {
         ];
         let (built, lacking): (Vec<_>, Vec<_>) = all.into_iter().partition(|c| c.is_built_in());
         assert_eq!(found, built);
-        let told: Vec<_> = uri.warnings.iter().map(|w| w.kind.clone()).collect();
+        let told = lacking_compressors(&options).map(|warning| warning.kind);
         let names: Vec<_> = lacking.iter().map(ToString::to_string).collect();
         let expected = (!names.is_empty()).then_some(WarningKind::NotBuiltIn { names });
-        assert_eq!(told, Vec::from_iter(expected));
+        assert_eq!(told, expected);
     }
 }

@@ -4,9 +4,15 @@
 //! Dropping a future in between leaves it busy, and a busy connection is closed, never checked in.
 
 mod connect;
+mod eyeballs;
 mod handshake;
+mod socks5;
+#[cfg(feature = "tls")]
+mod tls;
+mod transport;
 
 use bson::RawDocument;
+use bson::oid::ObjectId;
 use bytes::BytesMut;
 use mongo_topology::HelloReply;
 use mongo_uri::ServerAddress;
@@ -16,6 +22,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 pub(crate) use connect::{ConnectFailure, Connector, within};
 pub use handshake::DriverInfo;
 pub(crate) use handshake::{Environment, Handshake, Metadata};
+pub(crate) use transport::Transport;
 
 use crate::error::{Error, IoAction, Result, Violation};
 
@@ -76,6 +83,21 @@ impl Connection {
             .map_or(0, |hello| hello.wire_versions.max)
     }
 
+    /// The service behind a load balancer that this connection reached.
+    pub(crate) fn service_id(&self) -> Option<ObjectId> {
+        self.hello.as_ref()?.service_id
+    }
+
+    /// The server's own number for this connection.
+    pub(crate) fn server_connection_id(&self) -> Option<i64> {
+        self.hello.as_ref()?.connection_id
+    }
+
+    /// The number that the next request will have.
+    pub(crate) fn next_request_id(&self) -> i32 {
+        self.last_request_id.wrapping_add(1)
+    }
+
     /// True when every reply was read: the connection can be used by somebody else.
     pub(crate) fn is_reusable(&self) -> bool {
         self.awaited.is_none() && self.received.is_empty()
@@ -104,7 +126,7 @@ impl Connection {
             self.awaited.is_none(),
             "a busy connection cannot take a request"
         );
-        self.last_request_id = self.last_request_id.wrapping_add(1);
+        self.last_request_id = self.next_request_id();
         let request_id = self.last_request_id;
         let (command, envelope) = (command.into(), envelope.into());
         let mut body = CommandBody::new(&command).elements_of(&envelope);
@@ -173,11 +195,7 @@ impl Connection {
     }
 
     fn io_error(&self, action: IoAction, source: std::io::Error) -> Error {
-        Error::Io {
-            server: self.server.clone(),
-            action,
-            source,
-        }
+        Error::of_stream(&self.server, action, source)
     }
 
     fn violation(&self, violation: Violation) -> Error {

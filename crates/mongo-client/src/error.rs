@@ -1,15 +1,23 @@
 //! What can go wrong, sorted by who is to blame.
 
 pub(crate) mod codes;
+mod transport;
 
 use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use mongo_topology::{HelloError, SelectionError};
+use mongo_topology::{HelloError, SYSTEM_OVERLOADED_ERROR, SelectionError};
 use mongo_uri::{CredentialError, ServerAddress, UriError};
 use mongo_wire::{DecodeError, EncodeError, ReplyError, ServerError};
 
 use crate::auth::{AuthFailure, AuthenticationError};
+
+pub use self::transport::{ProxyFailure, ProxyRefusal, TlsFailure, TlsFileProblem};
+
+/// Set, with [`SYSTEM_OVERLOADED_ERROR`], on errors after which the same may be tried again later.
+pub(crate) const RETRYABLE_ERROR: &str = "RetryableError";
 
 /// Result of this crate's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -44,6 +52,38 @@ pub enum Error {
         action: IoAction,
         /// The operating system's error.
         source: io::Error,
+    },
+
+    /// Client and server do not trust each other, or cannot agree on TLS. Not a failure of the
+    /// network ([`TlsFailure::is_hang_up`] aside): another try meets the same.
+    #[error("{server}: TLS: {failure}")]
+    Tls {
+        /// Whom the connection is to.
+        server: ServerAddress,
+        /// Why, and what to do about it.
+        failure: Box<TlsFailure>,
+    },
+
+    /// A file that a TLS option names cannot be used; nothing was sent.
+    #[error("{option}: {}: {problem}", file.display())]
+    TlsFile {
+        /// The URI option.
+        option: &'static str,
+        /// The file that it names.
+        file: PathBuf,
+        /// Why, and what to do about it.
+        problem: TlsFileProblem,
+    },
+
+    /// The SOCKS5 proxy cannot be used, or does not reach the server.
+    #[error("{server}: by way of {proxy}: {failure}")]
+    Proxy {
+        /// Whom the connection is to.
+        server: ServerAddress,
+        /// The proxy, from `proxyHost` and `proxyPort`.
+        proxy: ServerAddress,
+        /// Why.
+        failure: Box<ProxyFailure>,
     },
 
     /// A time limit passed. The connection that was waited on is closed.
@@ -109,12 +149,24 @@ pub enum Error {
         limit: Duration,
         /// Why, server by server.
         reason: Box<SelectionError>,
+        /// What the monitors met that cannot reach their server, one error a server.
+        causes: Vec<Arc<Self>>,
     },
 
     /// The server's pool was cleared because the server is not known to work any more. The
     /// operation was not sent and can be tried again.
-    #[error("{server}: the connection pool was cleared, because the server failed elsewhere")]
+    #[error("{server}: the connection pool was cleared because {}", cleared_because(.cause.as_deref()))]
     PoolCleared {
+        /// Whose pool.
+        server: ServerAddress,
+        /// What the server failed with, as far as is known.
+        cause: Option<Arc<str>>,
+    },
+
+    /// The server left the topology before a connection to it could be used. The operation was not
+    /// sent and can be tried again, on another server.
+    #[error("{server}: attempted to check out a connection from closed connection pool")]
+    PoolClosed {
         /// Whose pool.
         server: ServerAddress,
     },
@@ -128,7 +180,10 @@ pub enum Error {
     },
 
     /// No connection became free within `waitQueueTimeoutMS`.
-    #[error("{server}: no connection became free within {limit:?} (waitQueueTimeoutMS)")]
+    #[error(
+        "{server}: timed out while checking out a connection from connection pool: none became \
+         free within {limit:?} (waitQueueTimeoutMS)"
+    )]
     WaitQueueTimeout {
         /// Whose pool.
         server: ServerAddress,
@@ -158,6 +213,10 @@ pub enum IoAction {
     Resolve,
     /// Opening the connection.
     Connect,
+    /// Connecting to the SOCKS5 proxy, and by way of it to the server.
+    Proxy,
+    /// The TLS handshake.
+    Tls,
     /// The `hello` exchange that opens a connection.
     Handshake,
     /// Authenticating, after the hello.
@@ -173,6 +232,8 @@ impl std::fmt::Display for IoAction {
         f.write_str(match self {
             Self::Resolve => "looking up the host name",
             Self::Connect => "connecting",
+            Self::Proxy => "connecting by way of the proxy",
+            Self::Tls => "the TLS handshake",
             Self::Handshake => "the handshake",
             Self::Authenticate => "authentication",
             Self::Send => "sending a command",
@@ -191,7 +252,7 @@ pub enum Misuse {
     /// A change stream's task is gone: its runtime has ended, or its event listener panicked.
     #[error("the change stream's task is gone: its runtime has ended, or its listener panicked")]
     TaskGone,
-    /// A feature that the connection string asks for and this version does not have.
+    /// A feature that the connection string asks for and this version, as built, does not have.
     #[error("the connection string asks for {what}, which this version does not support")]
     Unsupported {
         /// The feature or URI option.
@@ -208,6 +269,21 @@ pub enum Misuse {
     Metadata {
         /// Why.
         reason: &'static str,
+    },
+    /// Two ways to say the same thing, which do not agree.
+    #[error("{what} cannot be given together; keep one")]
+    Contradiction {
+        /// Which two.
+        what: &'static str,
+    },
+    /// This machine's store of certificate authorities has none that can be used.
+    #[error(
+        "TLS needs certificate authorities, and this machine's store has none ({reason}); give \
+         the server's in tlsCAFile"
+    )]
+    NoAuthorities {
+        /// What the look-up says.
+        reason: String,
     },
     /// The document is no BSON.
     #[error("{what} cannot be written as BSON: {reason}")]
@@ -257,12 +333,37 @@ impl From<mongo_change_stream::StreamError> for Error {
     }
 }
 
+fn cleared_because(cause: Option<&str>) -> String {
+    match cause {
+        Some(cause) => format!("another operation or a check failed with: {cause}"),
+        None => "the server is not known to work".to_owned(),
+    }
+}
+
 impl Error {
+    /// An error of the stream to a server, which may hide a failure of TLS.
+    pub(crate) fn of_stream(server: &ServerAddress, action: IoAction, source: io::Error) -> Self {
+        let server = server.clone();
+        match source.downcast::<TlsFailure>() {
+            Ok(failure) => Self::Tls {
+                server,
+                failure: Box::new(failure),
+            },
+            Err(source) => Self::Io {
+                server,
+                action,
+                source,
+            },
+        }
+    }
+
     /// The error where its server is known anyway, as in the description of that server.
     pub(crate) fn without_server(&self) -> String {
         match self {
             Self::Server { error, .. } => error.to_string(),
             Self::Io { action, source, .. } => format!("{action}: {source}"),
+            Self::Tls { failure, .. } => format!("TLS: {failure}"),
+            Self::Proxy { proxy, failure, .. } => format!("by way of {proxy}: {failure}"),
             Self::Timeout { action, limit, .. } => format!("{action} took longer than {limit:?}"),
             Self::Malformed { source, .. } => source.to_string(),
             Self::Violation { violation, .. } => violation.to_string(),
@@ -275,10 +376,15 @@ impl Error {
     /// The server's error code, if a server answered with one.
     #[must_use]
     pub fn code(&self) -> Option<i32> {
+        self.server_error()?.code
+    }
+
+    /// The server's answer, to a command or to an authentication.
+    fn server_error(&self) -> Option<&ServerError> {
         match self {
-            Self::Server { error, .. } => error.code,
+            Self::Server { error, .. } => Some(error),
             Self::Authentication(error) => match &error.failure {
-                AuthFailure::Refused(error) => error.code,
+                AuthFailure::Refused(error) => Some(error),
                 _ => None,
             },
             _ => None,
@@ -292,20 +398,46 @@ impl Error {
         self.is_network() || refused.flatten().is_some_and(codes::is_retryable)
     }
 
+    /// Whether an error carries a label: one that the server has put on it, or, of a network error
+    /// or a time limit while a connection was being opened, `SystemOverloadedError` and
+    /// `RetryableError` (Connection Monitoring and Pooling, "Backpressure-enabled").
+    #[must_use]
+    pub fn has_label(&self, label: &str) -> bool {
+        match self.server_error() {
+            Some(error) => error.has_label(label),
+            None => {
+                [SYSTEM_OVERLOADED_ERROR, RETRYABLE_ERROR].contains(&label)
+                    && self.may_be_overload()
+            }
+        }
+    }
+
+    /// True when the network failed where a server that has too much to do makes it fail. A name
+    /// that cannot be looked up is no such sign.
+    fn may_be_overload(&self) -> bool {
+        let (Self::Io { action, .. } | Self::Timeout { action, .. }) = self else {
+            return false;
+        };
+        matches!(
+            action,
+            IoAction::Connect | IoAction::Tls | IoAction::Handshake
+        )
+    }
+
     /// True when the error says nothing about the operation itself: the network, a time limit, a
     /// cleared pool, a server that left. The operation may or may not have reached the server.
     #[must_use]
     pub fn is_network(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::Io { .. }
-                | Self::Timeout { .. }
-                | Self::PoolCleared { .. }
-                | Self::ServerGone { .. }
-                | Self::Violation {
-                    violation: Violation::ClosedEarly,
-                    ..
-                }
-        )
+            | Self::Proxy { .. }
+            | Self::Timeout { .. }
+            | Self::PoolCleared { .. }
+            | Self::PoolClosed { .. }
+            | Self::ServerGone { .. } => true,
+            Self::Violation { violation, .. } => *violation == Violation::ClosedEarly,
+            Self::Tls { failure, .. } => failure.is_hang_up(),
+            _ => false,
+        }
     }
 }

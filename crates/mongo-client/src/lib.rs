@@ -5,9 +5,13 @@
 //! decisions are made by pure machines of other crates ([`sdam`], [`change_stream`], [`wire`],
 //! [`uri`]); this crate brings sockets, tasks and a clock.
 //!
-//! It is no driver: no CRUD, no query builder, no result types. It has no TLS, sessions
-//! or DNS seed lists yet, nor the mechanisms MONGODB-AWS, MONGODB-OIDC and GSSAPI; a connection
-//! string that needs one of them is refused with a clear error, not ignored.
+//! It is no driver: no CRUD, no query builder, no result types. It has no sessions, DNS seed
+//! lists or load balancing yet, nor the mechanisms MONGODB-AWS, MONGODB-OIDC and GSSAPI; a
+//! connection string that needs one of them is refused with a clear error, not ignored.
+//! `timeoutMS` has no effect yet.
+//!
+//! Servers are reached over TCP or unix sockets, by way of a SOCKS5 proxy or not, and with TLS by
+//! the default feature `tls`. A caller's own configuration of TLS goes into [`ClientOptions`].
 //!
 //! ```no_run
 //! use mongo_client::Client;
@@ -27,6 +31,11 @@
 //! # }
 //! ```
 //!
+//! # What can be seen from outside
+//!
+//! [`ClientOptions::on_event`] gives a client a listener for the events of discovery, of connection
+//! pools and of commands, secrets left out ([`events`]). Without one, nothing is made for it.
+//!
 //! # What a failure does
 //!
 //! A stream's task owns its connection and the `getMore` under way, so dropping a future of a
@@ -43,6 +52,7 @@
 //! | Feature | Default | Adds |
 //! |---|---|---|
 //! | `snappy`, `zlib` | yes | compressors in pure Rust |
+//! | `tls` | yes | TLS, by rustls with ring |
 //! | `zstd` | | a compressor that builds C code |
 
 mod auth;
@@ -50,10 +60,14 @@ mod client;
 mod connection;
 mod database;
 mod error;
+pub mod events;
 mod monitor;
 mod operation;
+mod options;
 mod pool;
 mod server_api;
+#[doc(hidden)]
+pub mod testing;
 mod topology;
 mod watch;
 
@@ -61,11 +75,19 @@ pub use auth::{AuthFailure, AuthenticationError, ScramFault};
 pub use client::Client;
 pub use connection::DriverInfo;
 pub use database::{Collection, Database};
-pub use error::{Error, IoAction, Misuse, Result, Violation};
+pub use error::{
+    Error, IoAction, Misuse, ProxyFailure, ProxyRefusal, Result, TlsFailure, TlsFileProblem,
+    Violation,
+};
+pub use events::{Event, EventListener};
 pub use mongo_change_stream as change_stream;
 pub use mongo_topology as sdam;
 pub use mongo_uri as uri;
 pub use mongo_wire as wire;
+pub use options::ClientOptions;
+pub use pool::PoolLimits;
+#[cfg(feature = "tls")]
+pub use rustls;
 pub use server_api::{ServerApi, ServerApiVersion};
 pub use topology::TopologyChanges;
 pub use watch::{ChangeStream, StreamObserver, Watch};

@@ -53,9 +53,9 @@ impl Monitor {
             tokio::select! {
                 biased;
                 outcome = self.step(open, &check) => {
-                    let (kept, input) = self.describe(id, outcome);
+                    let (kept, input, failure) = self.describe(id, outcome);
                     connection = kept;
-                    self.topology.tell(input);
+                    self.topology.tell_failure(input, failure);
                     next = orders.recv().await;
                 }
                 // Dropping the step has closed its connection.
@@ -113,7 +113,7 @@ impl Monitor {
         &self,
         check: CheckId,
         outcome: Result<(Connection, Outcome)>,
-    ) -> (Option<Connection>, Input) {
+    ) -> (Option<Connection>, Input, Option<Error>) {
         let server = self.server.clone();
         match outcome {
             Ok((
@@ -131,16 +131,16 @@ impl Monitor {
                     round_trip,
                     more_to_come,
                 };
-                (Some(connection), input)
+                (Some(connection), input, None)
             }
-            Err(error) => (
-                None,
-                Input::CheckFailed {
+            Err(failure) => {
+                let input = Input::CheckFailed {
                     server,
                     check,
-                    error: check_error(error),
-                },
-            ),
+                    error: check_error(&failure),
+                };
+                (None, input, Some(failure))
+            }
         }
     }
 }
@@ -172,10 +172,13 @@ async fn exchange(
     })
 }
 
-fn check_error(error: Error) -> CheckError {
+fn check_error(error: &Error) -> CheckError {
     match error {
-        Error::Hello { source, .. } => source.into(),
-        error @ Error::Timeout { .. } => CheckError::timeout(error.without_server()),
-        error => CheckError::network(error.without_server()),
+        Error::Hello { source, .. } => source.clone().into(),
+        Error::Timeout { .. } => CheckError::timeout(error.without_server()),
+        Error::Tls { failure, .. } if !failure.is_hang_up() => {
+            CheckError::client(error.without_server())
+        }
+        _ => CheckError::network(error.without_server()),
     }
 }

@@ -1,42 +1,59 @@
 //! The connections to one server instance: the worker that does what [`machine`] decides.
 
+mod checked_out;
+mod establish;
+mod limits;
 pub(crate) mod machine;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bson::RawDocument;
-use mongo_topology::{ErrorPhase, ServerId};
-use mongo_uri::ServerAddress;
-use mongo_wire::CommandReply;
-use tokio::sync::{oneshot, watch};
+use bson::oid::ObjectId;
+use mongo_topology::ServerId;
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
 
-use self::machine::{Action, ConnectionId, Input, PoolLimits, PoolMachine, Refusal, WaiterId};
+use self::machine::{Action, ConnectionId, Input, PoolMachine, Refusal, Standing, WaiterId};
 use crate::auth::AuthenticationError;
-use crate::connection::{ConnectFailure, Connection, Connector};
+use crate::connection::{Connection, Connector};
 use crate::error::{Error, Result};
+use crate::events::{CmapEvent, Event, Events};
 use crate::topology::TopologyHandle;
 
-/// How far a pool has got; connections compare it with where they stand.
-#[derive(Clone, Copy, Debug, Default)]
-struct Epoch {
-    /// Connections of an older generation are stale.
-    generation: u64,
-    /// Connections of an older generation than this must stop what they do.
-    interrupted_below: u64,
-    closed: bool,
+pub(crate) use self::checked_out::PooledConnection;
+pub use self::limits::PoolLimits;
+
+/// What all pools of a client have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct PoolContext {
+    pub(crate) limits: PoolLimits,
+    pub(crate) connector: Arc<Connector>,
+    pub(crate) topology: TopologyHandle,
+    pub(crate) events: Events,
+}
+
+/// An order to clear a pool.
+#[derive(Clone, Debug)]
+pub(crate) struct Clear {
+    /// The generation from now on, of the pool or of the service.
+    pub(crate) generation: u64,
+    /// Behind a load balancer: the service meant.
+    pub(crate) service_id: Option<ObjectId>,
+    pub(crate) interrupt_in_use: bool,
+    /// What went wrong with the server, for those whose operations end by this.
+    pub(crate) cause: Option<Arc<str>>,
 }
 
 /// One server instance's pool.
 #[derive(Debug)]
 pub(crate) struct Pool {
     server: ServerId,
-    connector: Arc<Connector>,
-    topology: TopologyHandle,
+    context: PoolContext,
     shared: Mutex<Shared>,
-    epoch: watch::Sender<Epoch>,
+    /// Tells the keeper to look when it is due.
+    due: Notify,
     /// Operations that have selected this server and are not over (Server Selection,
     /// "operationCount").
     operations: AtomicU32,
@@ -45,39 +62,53 @@ pub(crate) struct Pool {
 #[derive(Debug)]
 struct Shared {
     machine: PoolMachine,
-    /// Open connections that nobody uses.
-    idle: BTreeMap<ConnectionId, Connection>,
+    links: BTreeMap<ConnectionId, Link>,
     waiters: BTreeMap<WaiterId, oneshot::Sender<Result<PooledConnection>>>,
     next_waiter: WaiterId,
+    /// When the keeper will look again by itself.
+    keeper_wakes: Option<Instant>,
+    /// Why the pool was cleared last.
+    cause: Option<Arc<str>>,
     /// Why the pool is paused, when it is because nobody could be authenticated: whoever waits is
     /// told that, and not to try again.
     unauthenticated: Option<Box<AuthenticationError>>,
 }
 
+/// The worker's side of a connection that the machine knows.
+#[derive(Debug)]
+struct Link {
+    /// Open, and used by nobody.
+    idle: Option<Connection>,
+    /// Dropped when the connection is to be closed.
+    standing: watch::Sender<Standing>,
+}
+
 impl Pool {
-    /// A paused pool; it opens nothing before it is marked ready and asked.
-    pub(crate) fn new(
-        server: ServerId,
-        limits: PoolLimits,
-        connector: Arc<Connector>,
-        topology: TopologyHandle,
-    ) -> Arc<Self> {
+    /// A paused pool; it opens nothing before it is marked ready.
+    pub(crate) fn new(server: ServerId, context: PoolContext) -> Arc<Self> {
+        let limits = context.limits;
         let shared = Shared {
             machine: PoolMachine::new(limits),
-            idle: BTreeMap::new(),
+            links: BTreeMap::new(),
             waiters: BTreeMap::new(),
             next_waiter: 1,
+            keeper_wakes: None,
+            cause: None,
             unauthenticated: None,
         };
-        let (epoch, _) = watch::channel(Epoch::default());
-        Arc::new(Self {
+        let pool = Arc::new(Self {
             server,
-            connector,
-            topology,
+            context,
             shared: Mutex::new(shared),
-            epoch,
+            due: Notify::new(),
             operations: AtomicU32::new(0),
-        })
+        });
+        // To publish that there is a pool.
+        pool.advance(|_, _| {}, None);
+        if limits.max_idle.is_some() || limits.min_size > 0 {
+            tokio::spawn(Arc::clone(&pool).keep());
+        }
+        pool
     }
 
     pub(crate) fn server(&self) -> &ServerId {
@@ -89,53 +120,40 @@ impl Pool {
         self.operations.load(Ordering::Relaxed)
     }
 
-    /// Waits for a connection, for so long at most. Dropping the future passes the turn on; a
-    /// connection that was already granted goes back to the pool.
+    /// Waits for a connection, for so long at most, not counting the time to open one. Dropping
+    /// the future passes the turn on; a connection that was already granted goes back to the pool.
     ///
     /// # Errors
-    /// [`Error::PoolCleared`], [`Error::ServerGone`], [`Error::WaitQueueTimeout`], or why no
+    /// [`Error::PoolCleared`], [`Error::PoolClosed`], [`Error::WaitQueueTimeout`], or why no
     /// connection could be opened.
     pub(crate) async fn check_out(
         self: &Arc<Self>,
         limit: Option<Duration>,
     ) -> Result<PooledConnection> {
         let operation = Operation::begin(self);
-        let waited = match limit {
-            None => self.wait_for_connection().await,
-            Some(limit) => {
-                let server = || self.server.address.clone();
-                let waited = tokio::time::timeout(limit, self.wait_for_connection()).await;
-                waited.unwrap_or_else(|_| {
-                    Err(Error::WaitQueueTimeout {
-                        server: server(),
-                        limit,
-                    })
-                })
+        let mut turn = Turn::take(self);
+        let mut granted = match limit {
+            None => None,
+            Some(limit) => tokio::time::timeout(limit, &mut turn.answer).await.ok(),
+        };
+        if granted.is_none() {
+            if limit.is_some() {
+                self.apply(&Input::WaitExpired(turn.waiter), None);
             }
-        };
-        let mut connection = waited?;
-        connection.operation = Some(operation);
-        Ok(connection)
-    }
-
-    async fn wait_for_connection(self: &Arc<Self>) -> Result<PooledConnection> {
-        let (grant, granted) = oneshot::channel();
-        let waiter = {
-            let mut shared = self.lock();
-            let waiter = shared.next_waiter;
-            shared.next_waiter += 1;
-            shared.waiters.insert(waiter, grant);
-            waiter
-        };
-        let mut turn = Turn {
-            pool: self,
-            waiter,
-            over: false,
-        };
-        self.apply(&Input::CheckOut(waiter), None);
-        let answer = granted.await;
+            granted = Some((&mut turn.answer).await);
+        }
         turn.over = true;
-        answer.unwrap_or_else(|_| Err(self.gone()))
+        let mut connection = match granted {
+            Some(Ok(Err(Error::WaitQueueTimeout { server, .. }))) => {
+                let limit = limit.unwrap_or_default();
+                return Err(Error::WaitQueueTimeout { server, limit });
+            }
+            Some(Ok(answer)) => answer?,
+            // The pool keeps every waiter until it is answered.
+            _ => return Err(self.gone()),
+        };
+        connection.begin(operation);
+        Ok(connection)
     }
 
     /// The server answers: connections may be opened.
@@ -144,100 +162,161 @@ impl Pool {
         self.apply(&Input::MarkReady, None);
     }
 
-    /// The server failed: nobody waits any longer, and connections up to now are stale.
-    pub(crate) fn clear(self: &Arc<Self>, generation: u64, interrupt_in_use: bool) {
-        self.epoch
-            .send_modify(|epoch| epoch.generation = generation);
-        self.apply(
-            &Input::Clear {
-                generation,
-                interrupt_in_use,
-            },
-            None,
-        );
+    /// The server failed: connections up to now are stale and, unless a service is meant, nobody
+    /// waits any longer.
+    pub(crate) fn clear(self: &Arc<Self>, clear: Clear) {
+        let input = Input::Clear {
+            generation: clear.generation,
+            service_id: clear.service_id,
+            interrupt_in_use: clear.interrupt_in_use,
+        };
+        self.lock().cause = clear.cause;
+        self.apply(&input, None);
     }
 
     /// The server left the topology.
     pub(crate) fn close(self: &Arc<Self>) {
-        self.epoch.send_modify(|epoch| epoch.closed = true);
         self.apply(&Input::Close, None);
+        self.due.notify_one();
     }
 
-    /// Tells the machine a fact and does what it orders. `failure` explains the refusals that a
-    /// failed establishment causes.
-    fn apply(self: &Arc<Self>, input: &Input, mut failure: Option<Error>) {
+    pub(crate) fn generation(&self) -> u64 {
+        self.lock().machine.generation()
+    }
+
+    /// Tells the machine a fact. `failure` explains the refusals that a failed establishment
+    /// causes.
+    fn apply(self: &Arc<Self>, input: &Input, failure: Option<Error>) {
+        self.advance(|machine, now| machine.handle(input, now), failure);
+    }
+
+    /// Lets the machine go on and does what it orders.
+    fn advance(
+        self: &Arc<Self>,
+        step: impl FnOnce(&mut PoolMachine, std::time::Instant),
+        mut failure: Option<Error>,
+    ) {
         let mut closing = Vec::new();
-        let mut shared = self.lock();
-        shared.machine.handle(input, Instant::now());
+        let mut guard = self.lock();
+        let shared = &mut *guard;
+        step(&mut shared.machine, now());
         while let Some(action) = shared.machine.poll_action() {
             match action {
                 Action::Establish {
                     connection,
                     generation,
                 } => {
-                    tokio::spawn(establish(Arc::clone(self), connection, generation));
+                    let (standing, changes) = watch::channel(Standing::Current);
+                    let idle = None;
+                    shared.links.insert(connection, Link { idle, standing });
+                    let pool = Arc::clone(self);
+                    tokio::spawn(establish::run(pool, connection, generation, changes));
                 }
-                Action::Hand { waiter, connection } => {
-                    self.hand(&mut shared, waiter, connection);
-                }
+                Action::Hand { waiter, connection } => self.hand(shared, waiter, connection),
                 Action::Refuse { waiter, refusal } => {
-                    let error = match refusal {
-                        Refusal::Cleared => match &shared.unauthenticated {
-                            Some(error) => Error::Authentication(error.clone()),
-                            None => self.cleared(),
-                        },
-                        Refusal::Closed => self.gone(),
-                        Refusal::EstablishFailed => failure.take().unwrap_or_else(|| self.gone()),
-                    };
+                    let error = self.explain(shared, refusal, &mut failure);
                     if let Some(grant) = shared.waiters.remove(&waiter) {
                         // A waiter that has left needs no answer.
                         let _ = grant.send(Err(error));
                     }
                 }
-                Action::Discard(connection) => closing.extend(shared.idle.remove(&connection)),
-                Action::Interrupt(_) => {
-                    let below = shared.machine.generation();
-                    self.epoch
-                        .send_modify(|epoch| epoch.interrupted_below = below);
+                Action::Discard(connection) => closing.extend(shared.links.remove(&connection)),
+                Action::Tell {
+                    connection,
+                    standing,
+                } => {
+                    if let Some(link) = shared.links.get(&connection) {
+                        link.standing.send_replace(standing);
+                    }
                 }
+                Action::Publish(event) => self.publish(event),
             }
         }
-        drop(shared);
+        let due = shared.machine.poll_timeout().map(Instant::from_std);
+        if due.is_some_and(|due| shared.keeper_wakes.is_none_or(|wakes| due < wakes)) {
+            self.due.notify_one();
+        }
+        drop(guard);
         drop(closing);
     }
 
     fn hand(self: &Arc<Self>, shared: &mut Shared, waiter: WaiterId, id: ConnectionId) {
-        let Some(connection) = shared.idle.remove(&id) else {
+        let Some(link) = shared.links.get_mut(&id) else {
             return;
         };
-        let pooled = PooledConnection {
-            id,
-            generation: shared.machine.generation(),
-            connection: Some(connection),
-            pool: Arc::clone(self),
-            epoch: self.epoch.subscribe(),
-            operation: None,
+        let Some(connection) = link.idle.take() else {
+            return;
         };
+        let generation = shared.machine.generation_of(id);
+        let standing = link.standing.subscribe();
+        let pooled = PooledConnection::new(Arc::clone(self), id, generation, connection, standing);
         let refused = match shared.waiters.remove(&waiter) {
             Some(grant) => grant.send(Ok(pooled)).err(),
             None => Some(Ok(pooled)),
         };
         if let Some(Ok(mut pooled)) = refused {
             // The waiter left between the machine's decision and now.
-            shared
-                .idle
-                .extend(pooled.connection.take().map(|connection| (id, connection)));
+            link.idle = pooled.take();
             let back = Input::CheckedIn {
                 connection: id,
                 reusable: true,
             };
-            shared.machine.handle(&back, Instant::now());
+            shared.machine.handle(&back, now());
+        }
+    }
+
+    fn explain(&self, shared: &Shared, refusal: Refusal, failure: &mut Option<Error>) -> Error {
+        let server = self.server.address.clone();
+        match refusal {
+            Refusal::Cleared => match &shared.unauthenticated {
+                Some(error) => Error::Authentication(error.clone()),
+                None => Error::PoolCleared {
+                    server,
+                    cause: shared.cause.clone(),
+                },
+            },
+            Refusal::Closed => Error::PoolClosed { server },
+            Refusal::EstablishFailed => failure.take().unwrap_or_else(|| self.gone()),
+            // The waiter itself knows its limit.
+            Refusal::TimedOut => Error::WaitQueueTimeout {
+                server,
+                limit: Duration::ZERO,
+            },
+        }
+    }
+
+    fn publish(&self, event: CmapEvent) {
+        tracing::trace!(server = %self.server, ?event);
+        let server = || self.server.clone();
+        self.context.events.publish(|| Event::Cmap {
+            server: server(),
+            event,
+        });
+    }
+
+    /// Calls the machine when something is due, until the pool is closed.
+    async fn keep(self: Arc<Self>) {
+        loop {
+            let wakes = {
+                let mut shared = self.lock();
+                if shared.machine.is_closed() {
+                    return;
+                }
+                let due = shared.machine.poll_timeout().map(Instant::from_std);
+                shared.keeper_wakes = due;
+                due
+            };
+            tokio::select! {
+                () = sleep_until(wakes) => self.advance(PoolMachine::handle_timeout, None),
+                () = self.due.notified() => {}
+            }
         }
     }
 
     fn cleared(&self) -> Error {
         Error::PoolCleared {
             server: self.server.address.clone(),
+            cause: self.lock().cause.clone(),
         }
     }
 
@@ -252,28 +331,14 @@ impl Pool {
     }
 }
 
-async fn establish(pool: Arc<Pool>, id: ConnectionId, generation: u64) {
-    let mut epoch = pool.epoch.subscribe();
-    let connected = tokio::select! {
-        biased;
-        () = interrupted(&mut epoch, generation) => Err(pool.cleared().into()),
-        connected = pool.connector.connect(&pool.server.address) => connected,
-    };
-    match connected {
-        Ok(connection) => {
-            pool.lock().idle.insert(id, connection);
-            pool.apply(&Input::Established(id), None);
-        }
-        Err(ConnectFailure { phase, error }) => {
-            if let Error::Authentication(error) = &error {
-                pool.lock().unauthenticated = Some(error.clone());
-            }
-            // The topology hears of it first, so that the next selection knows better.
-            pool.topology
-                .report(&pool.server, generation, phase, &error)
-                .await;
-            pool.apply(&Input::EstablishFailed(id), Some(error));
-        }
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+async fn sleep_until(timeout: Option<Instant>) {
+    match timeout {
+        Some(timeout) => tokio::time::sleep_until(timeout).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -281,7 +346,30 @@ async fn establish(pool: Arc<Pool>, id: ConnectionId, generation: u64) {
 struct Turn<'a> {
     pool: &'a Arc<Pool>,
     waiter: WaiterId,
+    answer: oneshot::Receiver<Result<PooledConnection>>,
     over: bool,
+}
+
+impl<'a> Turn<'a> {
+    /// Enters the queue.
+    fn take(pool: &'a Arc<Pool>) -> Self {
+        let (grant, answer) = oneshot::channel();
+        let waiter = {
+            let mut shared = pool.lock();
+            let waiter = shared.next_waiter;
+            shared.next_waiter += 1;
+            shared.waiters.insert(waiter, grant);
+            waiter
+        };
+        let over = false;
+        pool.apply(&Input::CheckOut(waiter), None);
+        Self {
+            pool,
+            waiter,
+            answer,
+            over,
+        }
+    }
 }
 
 impl Drop for Turn<'_> {
@@ -307,122 +395,5 @@ impl Operation {
 impl Drop for Operation {
     fn drop(&mut self) {
         self.0.operations.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A connection that is checked out; dropping it checks it in.
-#[derive(Debug)]
-pub(crate) struct PooledConnection {
-    id: ConnectionId,
-    generation: u64,
-    connection: Option<Connection>,
-    pool: Arc<Pool>,
-    epoch: watch::Receiver<Epoch>,
-    operation: Option<Operation>,
-}
-
-impl PooledConnection {
-    /// The address behind this connection.
-    pub(crate) fn server(&self) -> &ServerAddress {
-        &self.pool.server.address
-    }
-
-    /// The pool that this connection belongs to.
-    pub(crate) fn pool(&self) -> &Arc<Pool> {
-        &self.pool
-    }
-
-    /// `maxWireVersion` of this connection's handshake.
-    pub(crate) fn max_wire_version(&self) -> i32 {
-        self.connection
-            .as_ref()
-            .map_or(0, Connection::max_wire_version)
-    }
-
-    /// Runs one command. A failure of the network is known to the topology when this returns.
-    ///
-    /// Dropping the future closes the connection when it is dropped.
-    pub(crate) async fn exchange(
-        &mut self,
-        command: &RawDocument,
-        envelope: &RawDocument,
-    ) -> Result<CommandReply> {
-        let Some(connection) = self.connection.as_mut() else {
-            return Err(self.pool.gone());
-        };
-        let result = tokio::select! {
-            biased;
-            result = connection.exchange(command, envelope) => result,
-            () = interrupted(&mut self.epoch, self.generation) => {
-                // Only a server that is known to be gone interrupts; nothing is left to report.
-                return Err(self.pool.cleared());
-            }
-        };
-        match &result {
-            Ok(reply) => self.report_refusal(reply).await,
-            Err(error) => self.report(error).await,
-        }
-        result
-    }
-
-    /// Resolves when the pool has moved on: it was cleared or closed since this connection was
-    /// opened, so that the server instance behind it is not to be relied on.
-    pub(crate) fn outdated(&self) -> impl Future<Output = Error> + Send + use<> {
-        let (pool, generation) = (Arc::clone(&self.pool), self.generation);
-        let mut epoch = self.epoch.clone();
-        async move {
-            let moved = |epoch: &Epoch| epoch.closed || epoch.generation > generation;
-            match epoch.wait_for(moved).await {
-                Ok(epoch) if !epoch.closed => pool.cleared(),
-                _ => pool.gone(),
-            }
-        }
-    }
-
-    /// Tells the topology of a reply that may say something about the server's state.
-    async fn report_refusal(&self, reply: &CommandReply) {
-        // What cannot be read is for whoever wants to read it.
-        if let Ok(Some(error)) = reply.server_error() {
-            let server = self.server().clone();
-            self.report(&Error::Server {
-                server,
-                error: Box::new(error),
-            })
-            .await;
-        }
-    }
-
-    /// Tells the topology of a failure seen on this connection; returns when it is known.
-    async fn report(&self, error: &Error) {
-        let phase = ErrorPhase::Established;
-        self.pool
-            .topology
-            .report(&self.pool.server, self.generation, phase, error)
-            .await;
-    }
-}
-
-async fn interrupted(epoch: &mut watch::Receiver<Epoch>, generation: u64) {
-    let stopped = |epoch: &Epoch| epoch.closed || epoch.interrupted_below > generation;
-    // The pool holds the sender and outlives its connections.
-    let _ = epoch.wait_for(stopped).await;
-}
-
-impl Drop for PooledConnection {
-    fn drop(&mut self) {
-        let Some(connection) = self.connection.take() else {
-            return;
-        };
-        let reusable = connection.is_reusable();
-        if reusable {
-            self.pool.lock().idle.insert(self.id, connection);
-        }
-        self.pool.apply(
-            &Input::CheckedIn {
-                connection: self.id,
-                reusable,
-            },
-            None,
-        );
     }
 }

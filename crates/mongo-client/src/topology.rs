@@ -10,9 +10,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bson::RawDocumentBuf;
+use bson::oid::ObjectId;
 use mongo_topology::{
-    Action, ApplicationError, ErrorPhase, Input, Rng, RttCheck, SdamEvent, SelectionCriteria,
-    SelectionError, ServerId, TopologyConfig, TopologyDescription, read_preference_document,
+    Action, ApplicationError, ErrorPhase, Input, Rng, RttCheck, SYSTEM_OVERLOADED_ERROR, SdamEvent,
+    SelectionCriteria, SelectionError, ServerId, TopologyConfig, TopologyDescription,
+    read_preference_document,
 };
 use mongo_uri::ServerAddress;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -20,23 +22,30 @@ use tokio::time::Instant;
 
 use crate::auth::AuthFailure;
 use crate::connection::Connector;
-use crate::error::{Error, Result};
+use crate::error::{Error, RETRYABLE_ERROR, Result};
+use crate::events::{Event, Events};
 use crate::monitor::{Monitor, Order};
-use crate::pool::Pool;
-use crate::pool::machine::PoolLimits;
+use crate::pool::{Clear, Pool, PoolContext, PoolLimits};
 
 /// A description and the pools of its servers, replaced together.
 #[derive(Clone, Debug)]
 struct Snapshot {
     description: Arc<TopologyDescription>,
     pools: Arc<BTreeMap<ServerAddress, Arc<Pool>>>,
+    /// The last failure of each monitor that does not reach its server.
+    failures: Failures,
     closed: bool,
 }
 
-/// What the task is told; `heard` is dropped once it is known everywhere.
+type Failures = Arc<BTreeMap<ServerId, Arc<Error>>>;
+
+/// What the task is told.
 #[derive(Debug)]
-struct Told {
-    input: Input,
+pub(crate) struct Told {
+    pub(crate) input: Input,
+    /// What a failed check failed with, for whoever waits for that server.
+    failure: Option<Error>,
+    /// Dropped once it is known everywhere.
     heard: Option<oneshot::Sender<()>>,
 }
 
@@ -48,16 +57,32 @@ pub(crate) struct TopologyHandle {
 }
 
 impl TopologyHandle {
-    /// Tells a fact. After the task has ended nobody is left whom it could concern.
-    pub(crate) fn tell(&self, input: Input) {
-        let _ = self.facts.send(Told { input, heard: None });
+    /// A handle, and the facts that are told by it.
+    pub(crate) fn channel() -> (Self, mpsc::UnboundedReceiver<Told>) {
+        let (facts, inbox) = mpsc::unbounded_channel();
+        (Self { facts }, inbox)
     }
 
-    /// Tells of a failed operation and returns when selection knows of it.
+    /// Tells a fact. After the task has ended nobody is left whom it could concern.
+    pub(crate) fn tell(&self, input: Input) {
+        self.tell_failure(input, None);
+    }
+
+    /// Tells the outcome of a check, and what it failed with.
+    pub(crate) fn tell_failure(&self, input: Input, failure: Option<Error>) {
+        let _ = self.facts.send(Told {
+            input,
+            failure,
+            heard: None,
+        });
+    }
+
+    /// Tells of a failed operation, of its connection's generation and of the service that it
+    /// reached, and returns when selection knows of it.
     pub(crate) async fn report(
         &self,
         server: &ServerId,
-        generation: u64,
+        (generation, service_id): (u64, Option<ObjectId>),
         phase: ErrorPhase,
         error: &Error,
     ) {
@@ -67,13 +92,14 @@ impl TopologyHandle {
         let input = Input::ApplicationError {
             server: server.clone(),
             generation,
-            service_id: None,
+            service_id,
             phase,
             error,
         };
         let (heard, known) = oneshot::channel();
         let told = self.facts.send(Told {
             input,
+            failure: None,
             heard: Some(heard),
         });
         if told.is_ok() {
@@ -86,12 +112,25 @@ impl TopologyHandle {
 /// What discovery should hear of an error; `None` when it says nothing about the server.
 fn application_error(error: &Error) -> Option<ApplicationError> {
     let message = || error.without_server();
+    let labelled = |mut reported: ApplicationError| {
+        for label in [SYSTEM_OVERLOADED_ERROR, RETRYABLE_ERROR] {
+            if error.has_label(label) {
+                reported = reported.with_label(label);
+            }
+        }
+        Some(reported)
+    };
     match error {
         Error::Server { error, .. } => ApplicationError::from_reply(error.reply.as_raw()),
-        Error::Timeout { .. } => Some(ApplicationError::timeout(message())),
-        Error::Io { .. } | Error::Malformed { .. } | Error::Violation { .. } => {
-            Some(ApplicationError::network(message()))
+        Error::Timeout { .. } => labelled(ApplicationError::timeout(message())),
+        Error::Tls { failure, .. } if !failure.is_hang_up() => {
+            Some(ApplicationError::client(message()))
         }
+        Error::Io { .. }
+        | Error::Proxy { .. }
+        | Error::Tls { .. }
+        | Error::Malformed { .. }
+        | Error::Violation { .. } => labelled(ApplicationError::network(message())),
         Error::Hello { .. } | Error::Reply { .. } => Some(ApplicationError::client(message())),
         Error::Authentication(error) => Some(match &error.failure {
             AuthFailure::Refused(refused) => {
@@ -129,25 +168,34 @@ pub(crate) struct Topology {
 
 impl Topology {
     /// Starts the task; it sends nothing until it runs.
-    pub(crate) fn start(config: TopologyConfig, connector: Connector, limits: PoolLimits) -> Self {
-        let (facts, inbox) = mpsc::unbounded_channel();
-        let handle = TopologyHandle { facts };
+    pub(crate) fn start(
+        config: TopologyConfig,
+        connector: Connector,
+        limits: PoolLimits,
+        events: Events,
+    ) -> Self {
+        let (handle, inbox) = TopologyHandle::channel();
         let seed = seed();
         let machine = mongo_topology::Topology::new(config, seed, Instant::now().into_std());
         let first = Snapshot {
             description: machine.description(),
             pools: Arc::default(),
+            failures: Arc::default(),
             closed: false,
         };
         let (publish, snapshots) = watch::channel(first);
         let task = Task {
             machine,
-            connector: Arc::new(connector),
-            limits,
-            handle: handle.clone(),
+            pool_context: PoolContext {
+                limits,
+                connector: Arc::new(connector),
+                topology: handle.clone(),
+                events,
+            },
             publish,
             pools: Arc::default(),
             monitors: BTreeMap::new(),
+            failures: Arc::default(),
         };
         tokio::spawn(task.run(inbox));
         Self {
@@ -191,10 +239,10 @@ impl Topology {
                 Err(reason @ SelectionError::NoSuitableServer(_)) => reason,
                 // Waiting would not help.
                 Err(reason) => {
-                    let reason = Box::new(reason);
                     return Err(Error::Selection {
                         limit: Duration::ZERO,
-                        reason,
+                        reason: Box::new(reason),
+                        causes: Vec::new(),
                     });
                 }
             };
@@ -203,8 +251,12 @@ impl Topology {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Err(Error::Shutdown),
                 Err(_) => {
-                    let reason = Box::new(reason);
-                    return Err(Error::Selection { limit, reason });
+                    let causes = snapshots.borrow().failures.values().cloned().collect();
+                    return Err(Error::Selection {
+                        limit,
+                        reason: Box::new(reason),
+                        causes,
+                    });
                 }
             }
         }
@@ -222,6 +274,15 @@ impl Topology {
         let news = snapshots
             .wait_for(|snapshot| snapshot.closed || !Arc::ptr_eq(&snapshot.description, known));
         matches!(tokio::time::timeout_at(deadline, news).await, Ok(Ok(_)))
+    }
+
+    /// Waits for so long, but not past the deadline, and not when there is news of the deployment.
+    pub(crate) async fn pause(&self, pause: Duration, deadline: Instant) {
+        let mut snapshots = self.snapshots.clone();
+        snapshots.mark_unchanged();
+        let until = deadline.min(Instant::now() + pause);
+        // Whichever comes first, the next selection looks at what is known then.
+        let _ = tokio::time::timeout_at(until, snapshots.changed()).await;
     }
 
     fn try_select(
@@ -288,13 +349,13 @@ impl TopologyChanges {
 
 struct Task {
     machine: mongo_topology::Topology,
-    connector: Arc<Connector>,
-    limits: PoolLimits,
-    handle: TopologyHandle,
+    /// What every pool and, without its limits, every monitor is given.
+    pool_context: PoolContext,
     publish: watch::Sender<Snapshot>,
     /// Shared with the snapshots, and copied only when a server comes or goes.
     pools: Arc<BTreeMap<ServerAddress, Arc<Pool>>>,
     monitors: BTreeMap<ServerId, MonitorTasks>,
+    failures: Failures,
 }
 
 /// Dropping it ends the tasks.
@@ -313,6 +374,7 @@ impl Task {
                 told = inbox.recv() => {
                     let Some(told) = told else { break };
                     closed = matches!(told.input, Input::Close);
+                    self.note_failure(&told.input, told.failure);
                     self.machine.handle(told.input, now());
                     self.carry_out(closed);
                     drop(told.heard);
@@ -322,6 +384,21 @@ impl Task {
                     self.carry_out(closed);
                 }
             }
+        }
+    }
+
+    /// Keeps what a check failed with until a check of that server succeeds, or it leaves.
+    fn note_failure(&mut self, input: &Input, failure: Option<Error>) {
+        match (input, failure) {
+            (Input::CheckFailed { server, .. }, Some(error))
+                if self.monitors.contains_key(server) =>
+            {
+                Arc::make_mut(&mut self.failures).insert(server.clone(), Arc::new(error));
+            }
+            (Input::HelloReceived { server, .. }, _) if self.failures.contains_key(server) => {
+                Arc::make_mut(&mut self.failures).remove(server);
+            }
+            _ => {}
         }
     }
 
@@ -346,20 +423,31 @@ impl Task {
                         pool.mark_ready();
                     }
                 }
-                Action::Publish(event) => log(&event),
+                Action::Publish(event) => {
+                    log(&event);
+                    let events = &self.pool_context.events;
+                    events.publish(|| Event::Sdam(event));
+                }
                 Action::ClearPool {
                     server,
                     generation,
+                    service_id,
                     interrupt_in_use,
-                    ..
                 } => {
                     if let Some(pool) = self.pool_of(&server) {
                         let pool = Arc::clone(pool);
-                        after_publishing.push((pool, Some((generation, interrupt_in_use))));
+                        let clear = Clear {
+                            generation,
+                            service_id,
+                            interrupt_in_use,
+                            cause: self.cause(&server.address),
+                        };
+                        after_publishing.push((pool, Some(clear)));
                     }
                 }
                 Action::CloseServer(server) => {
                     self.monitors.remove(&server);
+                    Arc::make_mut(&mut self.failures).remove(&server);
                     if self.pool_of(&server).is_some() {
                         let pool = Arc::make_mut(&mut self.pools).remove(&server.address);
                         after_publishing.extend(pool.map(|pool| (pool, None)));
@@ -376,12 +464,13 @@ impl Task {
             self.publish.send_replace(Snapshot {
                 description,
                 pools,
+                failures: Arc::clone(&self.failures),
                 closed,
             });
         }
         for (pool, clear) in after_publishing {
             match clear {
-                Some((generation, interrupt_in_use)) => pool.clear(generation, interrupt_in_use),
+                Some(clear) => pool.clear(clear),
                 None => pool.close(),
             }
         }
@@ -392,8 +481,8 @@ impl Task {
         let (measurements, measurement_orders) = mpsc::unbounded_channel();
         let monitor = Monitor {
             server: server.clone(),
-            connector: Arc::clone(&self.connector),
-            topology: self.handle.clone(),
+            connector: Arc::clone(&self.pool_context.connector),
+            topology: self.pool_context.topology.clone(),
         };
         tokio::spawn(monitor.clone().run_checks(check_orders));
         tokio::spawn(monitor.run_measurements(measurement_orders));
@@ -405,8 +494,7 @@ impl Task {
             },
         );
 
-        let connector = Arc::clone(&self.connector);
-        let pool = Pool::new(server.clone(), self.limits, connector, self.handle.clone());
+        let pool = Pool::new(server.clone(), self.pool_context.clone());
         Arc::make_mut(&mut self.pools).insert(server.address, pool);
     }
 
@@ -415,6 +503,13 @@ impl Task {
             // The task only ends with its server.
             let _ = monitor.checks.send(order);
         }
+    }
+
+    /// Why a server cannot be used, as far as it cannot.
+    fn cause(&self, server: &ServerAddress) -> Option<Arc<str>> {
+        let description = self.machine.description();
+        let error = description.servers.get(server)?.error()?;
+        Some(error.to_string().into())
     }
 
     /// The pool of this very instance, not of a later one at the same address.

@@ -25,6 +25,12 @@ pub enum CheckError {
         /// What was being waited for.
         message: String,
     },
+    /// The client itself gave up, as when a server's proof of identity is wrong.
+    #[error("{message}")]
+    Client {
+        /// What is wrong.
+        message: String,
+    },
     /// The server refused the command, or its answer cannot be read.
     #[error(transparent)]
     Hello(#[from] HelloError),
@@ -41,6 +47,13 @@ impl CheckError {
     /// A check that took too long.
     pub fn timeout(message: impl Into<String>) -> Self {
         Self::Timeout {
+            message: message.into(),
+        }
+    }
+
+    /// A check that the client itself gave up.
+    pub fn client(message: impl Into<String>) -> Self {
+        Self::Client {
             message: message.into(),
         }
     }

@@ -42,7 +42,7 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match &error {
-            Error::Uri(_) | Error::Misuse(_) => Self::Uri(error),
+            Error::Uri(_) | Error::Misuse(_) | Error::TlsFile { .. } => Self::Uri(error),
             Error::ChangeStream { error: stream, .. } if selection_error(stream).is_some() => {
                 Self::NoServer(error)
             }

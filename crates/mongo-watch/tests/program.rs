@@ -61,7 +61,7 @@ fn a_bad_uri_ends_with_3_and_says_where() {
         ("localhost:27017", "mongodb://"),
         ("mongodb://localhost:99999/", "port"),
         ("mongodb://a,b/?directConnection=true", "directConnection"),
-        ("mongodb://localhost/?tls=true", "TLS"),
+        ("mongodb://localhost/?tlsCAFile=/nowhere.pem", "tlsCAFile"),
     ] {
         let (code, message, _) = fails(&[uri]);
         assert_eq!(code, 3, "{uri}");

@@ -90,7 +90,10 @@ async fn follow(set: &Arc<ReplicaSet>, arguments: &Arguments) -> anyhow::Result<
     stream.close().await;
 
     let resumes = resumes.load(Ordering::Relaxed);
-    let after_kill = watching.seen.iter().find(|(place, at)| *place > kill.during && *at > kill.at);
+    let after_kill = watching
+        .seen
+        .iter()
+        .find(|(place, at)| *place > kill.during && *at > kill.at);
     let recovery = after_kill.map(|(_, at)| at.duration_since(kill.at));
     summarise(&plan, &ledger, started.elapsed(), recovery, resumes);
     if !ledger.is_exact() {

@@ -1,8 +1,7 @@
 //! The declaration of a server API on every command, whoever sends it.
 
 use bson::{RawArrayBuf, cstr, rawdoc};
-use mongo_client::uri::ConnectionString;
-use mongo_client::{Client, ServerApi, ServerApiVersion};
+use mongo_client::{Client, ClientOptions, ServerApi, ServerApiVersion};
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
 
 use super::deployment::uri;
@@ -36,8 +35,8 @@ async fn every_command_declares_it_and_legacy_hello_is_never_used() {
         Answer::reply(rawdoc! { "conversationId": 1, "payload": payload, "done": true, "ok": 1.0 })
     });
     let text = format!("mongodb://u:p@{}/?authMechanism=PLAIN", server.address());
-    let client =
-        Client::with_server_api(ConnectionString::parse(&text).unwrap(), strict()).unwrap();
+    let options = ClientOptions::parse(&text).unwrap().server_api(strict());
+    let client = Client::with_options(options).unwrap();
     let mut stream = within(client.watch().into_future()).await.unwrap();
     server
         .wait_for(PATIENCE, |all| all.iter().any(|r| r.name == "getMore"))
@@ -69,8 +68,8 @@ async fn every_command_declares_it_and_legacy_hello_is_never_used() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_server_holds_the_client_to_it() {
-    let uri = ConnectionString::parse(&uri("both", "pwboth", "").await).unwrap();
-    let client = Client::with_server_api(uri, strict()).unwrap();
+    let options = ClientOptions::parse(&uri("both", "pwboth", "").await).unwrap();
+    let client = Client::with_options(options.server_api(strict())).unwrap();
     within(client.run_admin_command(&rawdoc! { "ping": 1 }))
         .await
         .unwrap();

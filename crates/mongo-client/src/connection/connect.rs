@@ -1,15 +1,12 @@
-//! Opening a connection: name look-up, TCP, handshake, each within the connect time-out.
+//! Opening a connection: a byte stream, then the handshake.
 
-use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use mongo_topology::{ErrorPhase, HelloCommand};
 use mongo_uri::ServerAddress;
-use tokio::net::{TcpStream, lookup_host};
 
-use super::{ByteStream, Connection, Handshake};
-use crate::error::{Error, IoAction, Misuse, Result};
+use super::{Connection, Handshake, Transport};
+use crate::error::{Error, IoAction, Result};
 use crate::server_api::ServerApi;
 
 /// Why there is no connection, and how far it had come.
@@ -35,9 +32,10 @@ pub(crate) struct Connector {
     pub(crate) handshake: Handshake,
     /// The command of the first hello on every connection.
     pub(crate) first_hello: HelloCommand,
+    pub(crate) transport: Transport,
     /// The server API that every command declares.
     pub(crate) server_api: Option<ServerApi>,
-    /// For opening the stream, again for the hello, and again for authentication.
+    /// For the hello, and again for authentication.
     pub(crate) timeout: Option<Duration>,
 }
 
@@ -45,8 +43,8 @@ impl Connector {
     /// Opens a connection for an application's commands.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Timeout`], [`Error::Authentication`] or whatever the server answers
-    /// to the handshake.
+    /// As [`Transport::open`], [`Error::Authentication`], or whatever the server answers to the
+    /// handshake.
     pub(crate) async fn connect(
         &self,
         server: &ServerAddress,
@@ -67,9 +65,9 @@ impl Connector {
     /// Opens a byte stream and says nothing over it.
     ///
     /// # Errors
-    /// [`Error::Io`] or [`Error::Timeout`].
+    /// As [`Transport::open`].
     pub(crate) async fn open(&self, server: &ServerAddress) -> Result<Connection> {
-        let stream = within(self.timeout, server, IoAction::Connect, dial(server)).await?;
+        let stream = self.transport.open(server).await?;
         let mut connection = Connection::new(server.clone(), stream);
         connection.declared = self.server_api.map(|api| api.elements().into());
         Ok(connection)
@@ -97,38 +95,4 @@ pub(crate) async fn within<T>(
             limit,
         }),
     }
-}
-
-async fn dial(server: &ServerAddress) -> Result<Box<dyn ByteStream>> {
-    let ServerAddress::Tcp { host, port } = server else {
-        return Err(Error::Misuse(Misuse::Unsupported {
-            what: "a unix socket",
-        }));
-    };
-    let fail = |action| {
-        move |source| Error::Io {
-            server: server.clone(),
-            action,
-            source,
-        }
-    };
-    let addresses = lookup_host((host.as_str(), *port))
-        .await
-        .map_err(fail(IoAction::Resolve))?;
-    let stream = first_that_answers(addresses)
-        .await
-        .map_err(fail(IoAction::Connect))?;
-    stream.set_nodelay(true).map_err(fail(IoAction::Connect))?;
-    Ok(Box::new(stream))
-}
-
-async fn first_that_answers(addresses: impl Iterator<Item = SocketAddr>) -> io::Result<TcpStream> {
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
 }

@@ -1,29 +1,36 @@
 //! The connection pool's rules without IO (Connection Monitoring and Pooling specification).
 //!
-//! The machine decides who gets which connection, when one is opened and when one is closed; the
-//! worker in [`super`] opens, hands over and closes what it is told to. Connections are named by
-//! numbers that start at 1 and follow the order of creation.
+//! The machine decides who gets which connection, when one is opened and when one is closed, and
+//! what is published of it; the worker in [`super`] opens, hands over and closes what it is told
+//! to. Connections are named by numbers that start at 1 and follow the order of creation.
+//!
+//! There is no background thread with an interval: what it would do is done when there is reason
+//! to, after an input or at [`PoolMachine::poll_timeout`]. Stale connections that nobody uses are
+//! closed by the clear itself, idle ones when their time has come, and connections are opened
+//! ahead of need as soon as some are missing.
+//!
+//! A connection that is being opened is nobody's. The oldest waiter takes whatever comes first, a
+//! connection that is given back or one that has become ready, so no waiter is overtaken. As many
+//! waiters as connections are being opened count as served with one: `waitQueueTimeoutMS` no
+//! longer concerns them, the time to connect has a limit of its own.
+
+mod io;
+#[cfg(test)]
+mod properties;
+mod services;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::num::NonZeroUsize;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// A connection's number within its pool.
-pub(crate) type ConnectionId = u64;
+use bson::oid::ObjectId;
 
-/// A waiting check-out's number within its pool.
-pub(crate) type WaiterId = u64;
+use self::services::Services;
+use super::PoolLimits;
+use crate::events::{CheckOutFailure, CloseReason, CmapEvent};
 
-/// What bounds a pool.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PoolLimits {
-    /// `maxPoolSize`; `None` is unlimited (the URI's 0).
-    pub(crate) max_size: Option<NonZeroUsize>,
-    /// `maxConnecting`: connections that may be pending at once.
-    pub(crate) max_connecting: NonZeroUsize,
-    /// `maxIdleTimeMS`: an available connection older than this is closed instead of used.
-    pub(crate) max_idle: Option<Duration>,
-}
+pub(crate) use self::io::{Action, ConnectionId, Input, Refusal, Standing, WaiterId};
 
 /// A pool's state, as the specification names it.
 ///
@@ -37,70 +44,33 @@ pub(crate) enum PoolState {
     Closed,
 }
 
-/// Facts told to the machine.
-#[derive(Debug)]
-pub(crate) enum Input {
-    CheckOut(WaiterId),
-    /// The waiter's future was dropped before it got an answer.
-    WaiterLeft(WaiterId),
-    Established(ConnectionId),
-    EstablishFailed(ConnectionId),
-    /// `reusable` is false when a reply may still be unread or the stream is broken.
-    CheckedIn {
-        connection: ConnectionId,
-        reusable: bool,
-    },
-    MarkReady,
-    Clear {
-        generation: u64,
-        interrupt_in_use: bool,
-    },
-    Close,
-}
-
-/// Why a check-out was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// The pool was cleared, or is paused after a clear: the server is not known to work.
-    Cleared,
-    /// The pool is closed: the server left the topology or the client was shut down.
-    Closed,
-    /// The connection that this waiter waited for could not be established.
-    EstablishFailed,
-}
-
-/// Orders given by the machine.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Action {
-    Establish {
-        connection: ConnectionId,
-        generation: u64,
-    },
-    Hand {
-        waiter: WaiterId,
-        connection: ConnectionId,
-    },
-    Refuse {
-        waiter: WaiterId,
-        refusal: Refusal,
-    },
-    /// Close an available or checked-in connection.
-    Discard(ConnectionId),
-    /// Cancel a connection that is in use or pending.
-    Interrupt(ConnectionId),
-}
-
 #[derive(Debug)]
 struct Entry {
     generation: u64,
+    service: Option<ObjectId>,
+    created: Instant,
     state: ConnectionState,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// ```text
+/// Pending --established--> Available <--checked in, handed--> InUse
+///    \--failing--> Failing --failed--> closed
+/// ```
+#[derive(Debug, PartialEq, Eq)]
 enum ConnectionState {
     Pending,
-    Available { since: Instant },
+    /// It could not be opened; the topology hears of it before the waiter that it fails does.
+    Failing(Option<Waiter>),
+    Available {
+        since: Instant,
+    },
     InUse,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Waiter {
+    id: WaiterId,
+    since: Instant,
 }
 
 /// One server's pool; see the [module](self).
@@ -109,12 +79,16 @@ pub(crate) struct PoolMachine {
     limits: PoolLimits,
     state: PoolState,
     generation: u64,
+    services: Services,
     next_connection: ConnectionId,
     connections: BTreeMap<ConnectionId, Entry>,
     /// Most recently used last; check-outs take from the end, so idle ones age at the front.
-    available: Vec<ConnectionId>,
+    available: VecDeque<ConnectionId>,
     pending: usize,
-    waiters: VecDeque<WaiterId>,
+    failing: usize,
+    waiters: VecDeque<Waiter>,
+    /// Nothing is opened ahead of need before.
+    populate_after: Option<Instant>,
     actions: VecDeque<Action>,
 }
 
@@ -125,41 +99,60 @@ impl PoolMachine {
             limits,
             state: PoolState::Paused,
             generation: 0,
+            services: Services::default(),
             next_connection: 1,
             connections: BTreeMap::new(),
-            available: Vec::new(),
+            available: VecDeque::new(),
             pending: 0,
+            failing: 0,
             waiters: VecDeque::new(),
-            actions: VecDeque::new(),
+            populate_after: None,
+            actions: VecDeque::from([Action::Publish(CmapEvent::PoolCreated { limits })]),
         }
     }
 
     /// Takes one fact; drain [`Self::poll_action`] afterwards.
     pub(crate) fn handle(&mut self, input: &Input, now: Instant) {
         match *input {
-            Input::CheckOut(waiter) => self.handle_check_out(waiter),
-            Input::WaiterLeft(waiter) => self.waiters.retain(|other| *other != waiter),
-            Input::Established(connection) => self.handle_established(connection, now),
-            Input::EstablishFailed(connection) => self.handle_establish_failed(connection),
+            Input::CheckOut(waiter) => self.handle_check_out(waiter, now),
+            Input::WaiterLeft(waiter) => self.handle_waiter_left(waiter, now),
+            Input::WaitExpired(waiter) => self.handle_wait_expired(waiter, now),
+            Input::Established {
+                connection,
+                service_id,
+            } => {
+                self.handle_established(connection, service_id, now);
+            }
+            Input::EstablishFailing(connection) => self.handle_establish_failing(connection),
+            Input::EstablishFailed(connection) => self.handle_establish_failed(connection, now),
             Input::CheckedIn {
                 connection,
                 reusable,
             } => {
                 self.handle_checked_in(connection, reusable, now);
             }
-            Input::MarkReady => {
-                if self.state == PoolState::Paused {
-                    self.state = PoolState::Ready;
-                }
-            }
+            Input::MarkReady => self.handle_mark_ready(),
             Input::Clear {
                 generation,
+                service_id,
                 interrupt_in_use,
             } => {
-                self.handle_clear(generation, interrupt_in_use);
+                self.handle_clear(generation, service_id, interrupt_in_use, now);
             }
-            Input::Close => self.handle_close(),
+            Input::Close => self.handle_close(now),
         }
+        self.serve(now);
+    }
+
+    /// Does what is due; early or repeated calls do nothing.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        while let Some(connection) = self.available.front().copied()
+            && self.is_idle(connection, now)
+        {
+            self.available.pop_front();
+            self.close_connection(connection, CloseReason::Idle);
+        }
+        self.populate_after = self.populate_after.filter(|after| *after > now);
         self.serve(now);
     }
 
@@ -169,405 +162,389 @@ impl PoolMachine {
         self.actions.pop_front()
     }
 
-    /// The generation that a new connection gets.
+    /// When [`Self::handle_timeout`] is to be called, if nothing happens before.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let oldest = self.available.front().copied();
+        let idle = oldest.and_then(|connection| self.idle_at(connection));
+        let lacks = self.state == PoolState::Ready && self.lacks_connections();
+        [idle, self.populate_after.filter(|_| lacks)]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The generation of a connection; that of the pool for one that is not known.
+    pub(crate) fn generation_of(&self, connection: ConnectionId) -> u64 {
+        let entry = self.connections.get(&connection);
+        entry.map_or(self.generation, |entry| entry.generation)
+    }
+
+    /// The pool's own generation.
     pub(crate) fn generation(&self) -> u64 {
         self.generation
     }
 
-    fn handle_check_out(&mut self, waiter: WaiterId) {
+    pub(crate) fn is_closed(&self) -> bool {
+        self.state == PoolState::Closed
+    }
+
+    fn handle_check_out(&mut self, waiter: WaiterId, now: Instant) {
+        self.publish(CmapEvent::CheckOutStarted);
+        let waiter = Waiter {
+            id: waiter,
+            since: now,
+        };
         match self.state {
             PoolState::Ready => self.waiters.push_back(waiter),
-            PoolState::Paused => self.refuse(waiter, Refusal::Cleared),
-            PoolState::Closed => self.refuse(waiter, Refusal::Closed),
+            PoolState::Paused => self.refuse(waiter, Refusal::Cleared, now),
+            PoolState::Closed => self.refuse(waiter, Refusal::Closed, now),
         }
     }
 
-    fn handle_established(&mut self, connection: ConnectionId, now: Instant) {
+    fn handle_waiter_left(&mut self, id: WaiterId, now: Instant) {
+        let waiting = self.waiters.iter().position(|waiter| waiter.id == id);
+        let waiter = match waiting {
+            Some(position) => self.waiters.remove(position),
+            None => self.connections.values_mut().find_map(|entry| {
+                let ConnectionState::Failing(waiter) = &mut entry.state else {
+                    return None;
+                };
+                waiter.take_if(|waiter| waiter.id == id)
+            }),
+        };
+        if let Some(waiter) = waiter {
+            self.publish(CmapEvent::CheckOutFailed {
+                reason: CheckOutFailure::Timeout,
+                duration: now.duration_since(waiter.since),
+            });
+        }
+    }
+
+    fn handle_wait_expired(&mut self, id: WaiterId, now: Instant) {
+        let position = self.waiters.iter().position(|waiter| waiter.id == id);
+        if let Some(position) = position.filter(|position| *position >= self.coming())
+            && let Some(waiter) = self.waiters.remove(position)
+        {
+            self.refuse(waiter, Refusal::TimedOut, now);
+        }
+    }
+
+    fn handle_established(
+        &mut self,
+        connection: ConnectionId,
+        service_id: Option<ObjectId>,
+        now: Instant,
+    ) {
         let Some(entry) = self.connections.get_mut(&connection) else {
             return;
         };
-        debug_assert_eq!(entry.state, ConnectionState::Pending);
-        self.pending -= 1;
-        if self.state == PoolState::Closed || entry.generation < self.generation {
-            self.discard(connection);
+        if entry.state != ConnectionState::Pending {
+            return;
+        }
+        if let Some(service) = service_id {
+            entry.service = Some(service);
+            entry.generation = self.services.join(service);
+        }
+        let duration = now.duration_since(entry.created);
+        if self.is_stale(connection) {
+            self.close_connection(connection, CloseReason::Stale);
         } else {
-            entry.state = ConnectionState::Available { since: now };
-            self.available.push(connection);
+            self.publish(CmapEvent::ConnectionReady {
+                connection,
+                duration,
+            });
+            self.pending -= 1;
+            self.make_available(connection, now);
         }
     }
 
-    fn handle_establish_failed(&mut self, connection: ConnectionId) {
-        if self.connections.remove(&connection).is_none() {
+    /// Finds whom the failure concerns, before the topology clears the pool because of it: the
+    /// oldest waiter, unless enough other connections are on their way.
+    fn handle_establish_failing(&mut self, connection: ConnectionId) {
+        let Some(entry) = self.connections.get_mut(&connection) else {
+            return;
+        };
+        if entry.state != ConnectionState::Pending {
             return;
         }
-        self.pending -= 1;
-        if let Some(waiter) = self.waiters.pop_front() {
-            self.refuse(waiter, Refusal::EstablishFailed);
+        self.failing += 1;
+        let others = self.pending - self.failing;
+        let waiter = if self.waiters.len() > others {
+            self.waiters.pop_front()
+        } else {
+            None
+        };
+        entry.state = ConnectionState::Failing(waiter);
+    }
+
+    fn handle_establish_failed(&mut self, connection: ConnectionId, now: Instant) {
+        self.handle_establish_failing(connection);
+        let Some(entry) = self.connections.get_mut(&connection) else {
+            return;
+        };
+        let ConnectionState::Failing(waiter) = &mut entry.state else {
+            return;
+        };
+        let waiter = waiter.take();
+        self.close_connection(connection, CloseReason::Error);
+        if let Some(waiter) = waiter {
+            self.refuse(waiter, Refusal::EstablishFailed, now);
         }
+        // Whoever needs a connection still gets a new try at once.
+        self.populate_after = now.checked_add(self.limits.populate_pause);
     }
 
     fn handle_checked_in(&mut self, connection: ConnectionId, reusable: bool, now: Instant) {
-        let Some(entry) = self.connections.get_mut(&connection) else {
+        let entry = self.connections.get(&connection);
+        if entry.is_none_or(|entry| entry.state != ConnectionState::InUse) {
             return;
-        };
-        let stale = entry.generation < self.generation || self.state == PoolState::Closed;
-        if stale || !reusable {
-            self.discard(connection);
+        }
+        self.publish(CmapEvent::CheckedIn { connection });
+        if self.state == PoolState::Closed {
+            self.close_connection(connection, CloseReason::PoolClosed);
+        } else if self.is_stale(connection) {
+            self.close_connection(connection, CloseReason::Stale);
+        } else if reusable {
+            self.make_available(connection, now);
         } else {
-            entry.state = ConnectionState::Available { since: now };
-            self.available.push(connection);
+            self.close_connection(connection, CloseReason::Error);
         }
     }
 
-    /// Raises the generation even of a paused pool, so that older connections count as stale.
-    fn handle_clear(&mut self, generation: u64, interrupt_in_use: bool) {
-        if self.state == PoolState::Closed || generation <= self.generation {
+    fn handle_mark_ready(&mut self) {
+        if self.state == PoolState::Paused {
+            self.state = PoolState::Ready;
+            self.populate_after = None;
+            self.publish(CmapEvent::PoolReady);
+        }
+    }
+
+    /// Raises the generation even of a paused pool, so that older connections count as stale. A
+    /// clear of a service neither pauses the pool nor fails anybody.
+    fn handle_clear(
+        &mut self,
+        generation: u64,
+        service_id: Option<ObjectId>,
+        interrupt_in_use: bool,
+        now: Instant,
+    ) {
+        let is_news = match service_id {
+            _ if self.state == PoolState::Closed => false,
+            Some(service) => self.services.clear(service, generation),
+            None => generation > self.generation,
+        };
+        if !is_news {
             return;
         }
-        self.generation = generation;
-        self.state = PoolState::Paused;
-        while let Some(waiter) = self.waiters.pop_front() {
-            self.refuse(waiter, Refusal::Cleared);
+        let was_ready = self.state == PoolState::Ready;
+        if service_id.is_none() {
+            self.generation = generation;
+            self.state = PoolState::Paused;
         }
-        for connection in std::mem::take(&mut self.available) {
-            self.discard(connection);
+        if was_ready || service_id.is_some() {
+            self.publish(CmapEvent::PoolCleared {
+                service_id,
+                interrupt_in_use,
+            });
         }
-        if interrupt_in_use {
-            let orders = self.connections.keys().map(|id| Action::Interrupt(*id));
-            self.actions.extend(orders);
+        let standing = if interrupt_in_use {
+            Standing::Interrupted
+        } else {
+            Standing::Stale
+        };
+        self.end_stale_connections(standing);
+        if service_id.is_none() {
+            self.refuse_all(Refusal::Cleared, now);
         }
     }
 
-    fn handle_close(&mut self) {
+    /// Closes the stale connections that nobody uses, and has those in use told how they stand.
+    fn end_stale_connections(&mut self, standing: Standing) {
+        for connection in std::mem::take(&mut self.available) {
+            if self.is_stale(connection) {
+                self.close_connection(connection, CloseReason::Stale);
+            } else {
+                self.available.push_back(connection);
+            }
+        }
+        let all = self.connections.keys().copied();
+        let stale: Vec<_> = all.filter(|id| self.is_stale(*id)).collect();
+        for connection in stale {
+            match self.connections[&connection].state {
+                ConnectionState::Pending if standing == Standing::Interrupted => {
+                    self.close_connection(connection, CloseReason::Stale);
+                }
+                ConnectionState::InUse => self.actions.push_back(Action::Tell {
+                    connection,
+                    standing,
+                }),
+                _ => {}
+            }
+        }
+    }
+
+    fn handle_close(&mut self, now: Instant) {
+        if self.state == PoolState::Closed {
+            return;
+        }
         self.state = PoolState::Closed;
-        for connection in std::mem::take(&mut self.available) {
-            self.discard(connection);
+        self.available.clear();
+        let mut in_use = Vec::new();
+        for connection in self.connections.keys().copied().collect::<Vec<_>>() {
+            match self.connections[&connection].state {
+                ConnectionState::Available { .. } | ConnectionState::Pending => {
+                    self.close_connection(connection, CloseReason::PoolClosed);
+                }
+                ConnectionState::InUse => in_use.push(connection),
+                ConnectionState::Failing(_) => {}
+            }
         }
-        while let Some(waiter) = self.waiters.pop_front() {
-            self.refuse(waiter, Refusal::Closed);
+        self.publish(CmapEvent::PoolClosed);
+        self.refuse_all(Refusal::Closed, now);
+        for connection in in_use {
+            let standing = Standing::PoolClosed;
+            self.actions.push_back(Action::Tell {
+                connection,
+                standing,
+            });
         }
-        let orders = self.connections.keys().map(|id| Action::Interrupt(*id));
-        self.actions.extend(orders);
     }
 
-    /// First come, first served: available connections to the oldest waiters, then new ones.
+    /// First come, first served: available connections to the oldest waiters, then new ones, then
+    /// those that are missing from the minimum.
     fn serve(&mut self, now: Instant) {
-        while let Some(waiter) = self.waiters.front().copied() {
-            let Some(connection) = self.take_available(now) else {
-                break;
-            };
-            self.waiters.pop_front();
+        while !self.waiters.is_empty()
+            && let Some(connection) = self.take_available(now)
+            && let Some(waiter) = self.waiters.pop_front()
+        {
+            self.publish(CmapEvent::CheckedOut {
+                connection,
+                duration: now.duration_since(waiter.since),
+            });
+            let waiter = waiter.id;
             self.actions.push_back(Action::Hand { waiter, connection });
         }
-        while self.state == PoolState::Ready
-            && self.pending < self.waiters.len()
-            && self.pending < self.limits.max_connecting.get()
-            && self
-                .limits
-                .max_size
-                .is_none_or(|max| self.connections.len() < max.get())
-        {
-            self.establish();
+        while self.has_room() && (self.waiters.len() > self.coming() || self.populates(now)) {
+            self.establish(now);
         }
+    }
+
+    fn has_room(&self) -> bool {
+        let max_size = self.limits.max_size;
+        self.state == PoolState::Ready
+            && self.pending < self.limits.max_connecting.get()
+            && max_size.is_none_or(|max| self.connections.len() < max.get())
+    }
+
+    /// Connections that will be there for waiters.
+    fn coming(&self) -> usize {
+        self.pending - self.failing
+    }
+
+    fn populates(&self, now: Instant) -> bool {
+        self.lacks_connections() && self.populate_after.is_none_or(|after| after <= now)
+    }
+
+    fn lacks_connections(&self) -> bool {
+        self.connections.len() < self.limits.min_size
     }
 
     fn take_available(&mut self, now: Instant) -> Option<ConnectionId> {
-        while let Some(connection) = self.available.pop() {
-            let Some(entry) = self.connections.get_mut(&connection) else {
-                continue;
-            };
-            let ConnectionState::Available { since } = entry.state else {
-                continue;
-            };
-            let idle = self
-                .limits
-                .max_idle
-                .is_some_and(|max| now.duration_since(since) > max);
-            if !idle {
+        while let Some(connection) = self.available.pop_back() {
+            if self.is_idle(connection, now) {
+                self.close_connection(connection, CloseReason::Idle);
+            } else if let Some(entry) = self.connections.get_mut(&connection) {
                 entry.state = ConnectionState::InUse;
                 return Some(connection);
             }
-            self.discard(connection);
         }
         None
     }
 
-    fn establish(&mut self) {
+    fn make_available(&mut self, connection: ConnectionId, now: Instant) {
+        if let Some(entry) = self.connections.get_mut(&connection) {
+            entry.state = ConnectionState::Available { since: now };
+            self.available.push_back(connection);
+        }
+    }
+
+    fn is_idle(&self, connection: ConnectionId, now: Instant) -> bool {
+        self.idle_at(connection).is_some_and(|at| at <= now)
+    }
+
+    fn idle_at(&self, connection: ConnectionId) -> Option<Instant> {
+        match self.connections.get(&connection)?.state {
+            ConnectionState::Available { since } => since.checked_add(self.limits.max_idle?),
+            _ => None,
+        }
+    }
+
+    fn is_stale(&self, connection: ConnectionId) -> bool {
+        let Some(entry) = self.connections.get(&connection) else {
+            return true;
+        };
+        let newest = match entry.service {
+            Some(service) => self.services.generation(service),
+            None => self.generation,
+        };
+        entry.generation < newest
+    }
+
+    fn establish(&mut self, now: Instant) {
         let connection = self.next_connection;
         self.next_connection += 1;
         self.pending += 1;
+        let generation = self.generation;
         let entry = Entry {
-            generation: self.generation,
+            generation,
+            service: None,
+            created: now,
             state: ConnectionState::Pending,
         };
         self.connections.insert(connection, entry);
+        self.publish(CmapEvent::ConnectionCreated { connection });
         self.actions.push_back(Action::Establish {
             connection,
-            generation: self.generation,
+            generation,
         });
     }
 
-    fn refuse(&mut self, waiter: WaiterId, refusal: Refusal) {
+    fn refuse_all(&mut self, refusal: Refusal, now: Instant) {
+        while let Some(waiter) = self.waiters.pop_front() {
+            self.refuse(waiter, refusal, now);
+        }
+    }
+
+    fn refuse(&mut self, waiter: Waiter, refusal: Refusal, now: Instant) {
+        self.publish(CmapEvent::CheckOutFailed {
+            reason: refusal.reason(),
+            duration: now.duration_since(waiter.since),
+        });
+        let waiter = waiter.id;
         self.actions.push_back(Action::Refuse { waiter, refusal });
     }
 
-    fn discard(&mut self, connection: ConnectionId) {
-        self.connections.remove(&connection);
+    /// Forgets a connection that is not in [`Self::available`].
+    fn close_connection(&mut self, connection: ConnectionId, reason: CloseReason) {
+        let Some(entry) = self.connections.remove(&connection) else {
+            return;
+        };
+        match entry.state {
+            ConnectionState::Pending => self.pending -= 1,
+            ConnectionState::Failing(_) => {
+                self.pending -= 1;
+                self.failing -= 1;
+            }
+            ConnectionState::Available { .. } | ConnectionState::InUse => {}
+        }
+        if let Some(service) = entry.service {
+            self.services.leave(service);
+        }
+        self.publish(CmapEvent::ConnectionClosed { connection, reason });
         self.actions.push_back(Action::Discard(connection));
     }
-}
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Bench {
-        machine: PoolMachine,
-        now: Instant,
-    }
-
-    impl Bench {
-        fn new(max_size: usize, max_connecting: usize) -> Self {
-            let machine = PoolMachine::new(PoolLimits {
-                max_size: NonZeroUsize::new(max_size),
-                max_connecting: NonZeroUsize::new(max_connecting).unwrap(),
-                max_idle: Some(Duration::from_secs(60)),
-            });
-            Self {
-                machine,
-                now: Instant::now(),
-            }
-        }
-
-        fn ready(max_size: usize, max_connecting: usize) -> Self {
-            let mut bench = Self::new(max_size, max_connecting);
-            assert_eq!(bench.tell(Input::MarkReady), []);
-            bench
-        }
-
-        fn tell(&mut self, input: Input) -> Vec<Action> {
-            self.machine.handle(&input, self.now);
-            std::iter::from_fn(|| self.machine.poll_action()).collect()
-        }
-    }
-
-    #[test]
-    fn paused_pool_refuses_at_once() {
-        let mut bench = Bench::new(1, 1);
-        let refused = Action::Refuse {
-            waiter: 7,
-            refusal: Refusal::Cleared,
-        };
-        assert_eq!(bench.tell(Input::CheckOut(7)), [refused]);
-    }
-
-    #[test]
-    fn a_returned_connection_goes_to_the_oldest_waiter() {
-        let mut bench = Bench::ready(1, 1);
-        assert_eq!(
-            bench.tell(Input::CheckOut(1)),
-            [Action::Establish {
-                connection: 1,
-                generation: 0
-            }]
-        );
-        assert_eq!(bench.tell(Input::CheckOut(2)), []);
-        assert_eq!(bench.tell(Input::CheckOut(3)), []);
-        assert_eq!(
-            bench.tell(Input::Established(1)),
-            [Action::Hand {
-                waiter: 1,
-                connection: 1
-            }]
-        );
-        let back = Input::CheckedIn {
-            connection: 1,
-            reusable: true,
-        };
-        assert_eq!(
-            bench.tell(back),
-            [Action::Hand {
-                waiter: 2,
-                connection: 1
-            }]
-        );
-    }
-
-    #[test]
-    fn a_waiter_that_left_passes_its_turn_on() {
-        let mut bench = Bench::ready(1, 1);
-        bench.tell(Input::CheckOut(1));
-        bench.tell(Input::CheckOut(2));
-        bench.tell(Input::WaiterLeft(1));
-        assert_eq!(
-            bench.tell(Input::Established(1)),
-            [Action::Hand {
-                waiter: 2,
-                connection: 1
-            }]
-        );
-    }
-
-    #[test]
-    fn pending_connections_never_exceed_max_connecting_or_max_size() {
-        let mut bench = Bench::ready(3, 2);
-        let opened: usize = (1..=5)
-            .map(|waiter| bench.tell(Input::CheckOut(waiter)).len())
-            .sum();
-        assert_eq!(opened, 2);
-        let third = bench.tell(Input::Established(1));
-        assert_eq!(
-            third,
-            [
-                Action::Hand {
-                    waiter: 1,
-                    connection: 1
-                },
-                Action::Establish {
-                    connection: 3,
-                    generation: 0
-                }
-            ]
-        );
-        bench.tell(Input::Established(2));
-        assert_eq!(
-            bench.tell(Input::Established(3)),
-            [Action::Hand {
-                waiter: 3,
-                connection: 3
-            }]
-        );
-    }
-
-    #[test]
-    fn clear_fails_waiters_discards_available_and_outdates_the_rest() {
-        let mut bench = Bench::ready(2, 2);
-        bench.tell(Input::CheckOut(1));
-        bench.tell(Input::CheckOut(2));
-        bench.tell(Input::Established(1));
-        bench.tell(Input::Established(2));
-        bench.tell(Input::CheckedIn {
-            connection: 1,
-            reusable: true,
-        });
-        let cleared = bench.tell(Input::Clear {
-            generation: 1,
-            interrupt_in_use: false,
-        });
-        assert_eq!(cleared, [Action::Discard(1)]);
-        let back = Input::CheckedIn {
-            connection: 2,
-            reusable: true,
-        };
-        assert_eq!(bench.tell(back), [Action::Discard(2)]);
-        bench.tell(Input::MarkReady);
-        assert_eq!(
-            bench.tell(Input::CheckOut(3)),
-            [Action::Establish {
-                connection: 3,
-                generation: 1
-            }]
-        );
-    }
-
-    #[test]
-    fn a_pending_connection_of_an_old_generation_is_not_used() {
-        let mut bench = Bench::ready(2, 2);
-        bench.tell(Input::CheckOut(1));
-        bench.tell(Input::Clear {
-            generation: 1,
-            interrupt_in_use: false,
-        });
-        assert_eq!(bench.tell(Input::Established(1)), [Action::Discard(1)]);
-    }
-
-    #[test]
-    fn interrupt_names_every_connection_in_use_or_pending() {
-        let mut bench = Bench::ready(2, 2);
-        bench.tell(Input::CheckOut(1));
-        bench.tell(Input::Established(1));
-        bench.tell(Input::CheckOut(2));
-        let cleared = bench.tell(Input::Clear {
-            generation: 1,
-            interrupt_in_use: true,
-        });
-        assert_eq!(
-            cleared,
-            [
-                Action::Refuse {
-                    waiter: 2,
-                    refusal: Refusal::Cleared
-                },
-                Action::Interrupt(1),
-                Action::Interrupt(2)
-            ]
-        );
-    }
-
-    #[test]
-    fn a_failed_establishment_fails_the_oldest_waiter_and_the_next_one_tries_again() {
-        let mut bench = Bench::ready(2, 1);
-        bench.tell(Input::CheckOut(1));
-        bench.tell(Input::CheckOut(2));
-        assert_eq!(
-            bench.tell(Input::EstablishFailed(1)),
-            [
-                Action::Refuse {
-                    waiter: 1,
-                    refusal: Refusal::EstablishFailed
-                },
-                Action::Establish {
-                    connection: 2,
-                    generation: 0
-                }
-            ]
-        );
-    }
-
-    #[test]
-    fn idle_and_broken_connections_are_not_handed_out() {
-        let mut bench = Bench::ready(2, 2);
-        bench.tell(Input::CheckOut(1));
-        bench.tell(Input::Established(1));
-        bench.tell(Input::CheckedIn {
-            connection: 1,
-            reusable: true,
-        });
-        bench.now += Duration::from_secs(61);
-        assert_eq!(
-            bench.tell(Input::CheckOut(2)),
-            [
-                Action::Discard(1),
-                Action::Establish {
-                    connection: 2,
-                    generation: 0
-                }
-            ]
-        );
-        bench.tell(Input::Established(2));
-        let broken = Input::CheckedIn {
-            connection: 2,
-            reusable: false,
-        };
-        assert_eq!(bench.tell(broken), [Action::Discard(2)]);
-    }
-
-    #[test]
-    fn a_closed_pool_refuses_and_takes_nothing_back() {
-        let mut bench = Bench::ready(2, 2);
-        bench.tell(Input::CheckOut(1));
-        bench.tell(Input::Established(1));
-        assert_eq!(bench.tell(Input::Close), [Action::Interrupt(1)]);
-        let back = Input::CheckedIn {
-            connection: 1,
-            reusable: true,
-        };
-        assert_eq!(bench.tell(back), [Action::Discard(1)]);
-        let refused = Action::Refuse {
-            waiter: 2,
-            refusal: Refusal::Closed,
-        };
-        assert_eq!(bench.tell(Input::CheckOut(2)), [refused]);
-        assert_eq!(bench.tell(Input::MarkReady), []);
+    fn publish(&mut self, event: CmapEvent) {
+        self.actions.push_back(Action::Publish(event));
     }
 }

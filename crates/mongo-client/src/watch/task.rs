@@ -305,10 +305,10 @@ fn answered(bound: Bound, reply: mongo_wire::CommandReply) -> (Option<Bound>, In
 fn failed(error: Error) -> Input {
     let kind = match &error {
         // A hello that is refused comes from a server that is starting or ending.
-        Error::Io { .. } | Error::Hello { .. } => FailureKind::Network,
+        Error::Io { .. } | Error::Proxy { .. } | Error::Hello { .. } => FailureKind::Network,
         Error::Timeout { .. } | Error::WaitQueueTimeout { .. } => FailureKind::Timeout,
         Error::PoolCleared { .. } => FailureKind::PoolCleared,
-        Error::ServerGone { .. } => FailureKind::ServerGone,
+        Error::PoolClosed { .. } | Error::ServerGone { .. } => FailureKind::ServerGone,
         Error::Selection { .. } => FailureKind::Selection,
         Error::Malformed { .. } | Error::Violation { .. } | Error::Reply { .. } => {
             FailureKind::Protocol
@@ -316,9 +316,12 @@ fn failed(error: Error) -> Input {
         // The same from a server that is ending while it authenticates.
         Error::Authentication(_) if error.says_try_elsewhere() => FailureKind::Network,
         Error::Authentication(_) => FailureKind::Authentication,
+        Error::Tls { failure, .. } if failure.is_hang_up() => FailureKind::Network,
+        Error::Tls { .. } => FailureKind::Authentication,
         Error::Shutdown => FailureKind::Shutdown,
         Error::Uri(_)
         | Error::Misuse(_)
+        | Error::TlsFile { .. }
         | Error::Encode(_)
         | Error::Server { .. }
         | Error::ChangeStream { .. } => FailureKind::Rejected,

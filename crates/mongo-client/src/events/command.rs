@@ -1,0 +1,222 @@
+//! The events of commands (Command Logging and Monitoring, "Events API").
+
+use std::time::{Duration, Instant};
+
+use bson::oid::ObjectId;
+use bson::{RawDocument, RawDocumentBuf};
+use mongo_uri::ServerAddress;
+use mongo_wire::{CommandReply, Document, ServerError};
+
+use super::{Event, Events};
+use crate::error::Result;
+
+/// What stands in the place of what must not be shown.
+const REDACTED: &str = "REDACTED";
+
+/// Commands that carry secrets, in lower case (Command Logging and Monitoring, "Security").
+const SENSITIVE: [&str; 9] = [
+    "authenticate",
+    "saslstart",
+    "saslcontinue",
+    "getnonce",
+    "createuser",
+    "updateuser",
+    "copydbgetnonce",
+    "copydbsaslstart",
+    "copydb",
+];
+
+/// A step of a command's life: [`CommandStep::Started`], then exactly one of the two others with
+/// the same numbers.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CommandEvent {
+    /// The command's first key.
+    pub command_name: String,
+    /// The database it is run on.
+    pub database: String,
+    /// The number in the message's header; it is unique on its connection.
+    pub request_id: i32,
+    /// The same for all commands of one operation: retries, and the commands of a change stream
+    /// for as long as it keeps its connection.
+    pub operation_id: u64,
+    /// Who runs it.
+    pub server: ServerAddress,
+    /// The connection's number in its pool.
+    pub connection: u64,
+    /// The server's own number for the connection, as far as it has given one.
+    pub server_connection: Option<i64>,
+    /// Behind a load balancer: the service that runs it.
+    pub service_id: Option<ObjectId>,
+    /// What happened.
+    pub step: CommandStep,
+}
+
+/// What happened to a command. Of a command that carries secrets, commands and replies are empty
+/// documents, and a failure keeps no more than code and labels.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum CommandStep {
+    /// It is about to be sent.
+    Started {
+        /// The command as it is sent, `$db` and all.
+        command: RawDocumentBuf,
+    },
+    /// The server answered `ok: 1`.
+    Succeeded {
+        /// From sending to the end of the reply.
+        duration: Duration,
+        /// The reply; a slice of the buffer that it was received in.
+        reply: Document,
+    },
+    /// The server answered `ok: 0`, or not at all.
+    Failed {
+        /// From sending to the failure.
+        duration: Duration,
+        /// Why.
+        failure: CommandFailure,
+    },
+}
+
+/// Why a command failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CommandFailure {
+    /// The server answered `ok: 0`.
+    Server(Box<ServerError>),
+    /// There was no reply, or none that can be read; the text of the error.
+    Client(String),
+    /// The future that ran the command was dropped, by a time limit for example.
+    Cancelled,
+}
+
+impl std::fmt::Display for CommandFailure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Server(error) => error.fmt(f),
+            Self::Client(message) => f.write_str(message),
+            Self::Cancelled => f.write_str("given up before the reply"),
+        }
+    }
+}
+
+/// Where and as what a command is sent.
+#[derive(Debug)]
+pub(crate) struct CommandOrigin {
+    pub(crate) request_id: i32,
+    pub(crate) operation_id: u64,
+    pub(crate) server: ServerAddress,
+    pub(crate) connection: u64,
+    pub(crate) server_connection: Option<i64>,
+    pub(crate) service_id: Option<ObjectId>,
+}
+
+/// A command that was published as started and will be as succeeded or failed: as cancelled, when
+/// this is dropped before.
+#[derive(Debug)]
+pub(crate) struct Observation {
+    events: Events,
+    /// The fields that all steps share; `None` once the last step is published.
+    event: Option<CommandEvent>,
+    is_sensitive: bool,
+    started: Instant,
+}
+
+impl Observation {
+    /// Publishes the start.
+    pub(crate) fn start(
+        events: &Events,
+        origin: CommandOrigin,
+        command: &RawDocument,
+        envelope: &RawDocument,
+    ) -> Self {
+        let name = command.iter().next().and_then(Result::ok);
+        let name = name.map_or("", |(name, _)| name.as_str());
+        let is_sensitive = is_sensitive(name, command);
+        let mut shown = RawDocumentBuf::new();
+        if !is_sensitive {
+            for (key, value) in [command, envelope].into_iter().flatten().flatten() {
+                shown.append(key, value);
+            }
+        }
+        let event = CommandEvent {
+            command_name: name.to_owned(),
+            database: envelope.get_str("$db").unwrap_or_default().to_owned(),
+            request_id: origin.request_id,
+            operation_id: origin.operation_id,
+            server: origin.server,
+            connection: origin.connection,
+            server_connection: origin.server_connection,
+            service_id: origin.service_id,
+            step: CommandStep::Started { command: shown },
+        };
+        events.publish(|| Event::Command(event.clone()));
+        Self {
+            events: events.clone(),
+            event: Some(event),
+            is_sensitive,
+            started: Instant::now(),
+        }
+    }
+
+    /// Publishes how it ended.
+    pub(crate) fn finish(mut self, result: &Result<CommandReply>) {
+        let failure = match result {
+            Err(error) => Some(CommandFailure::Client(error.to_string())),
+            Ok(reply) => match reply.server_error() {
+                Ok(None) => None,
+                Ok(Some(error)) if self.is_sensitive => {
+                    Some(CommandFailure::Server(Box::new(redacted(error))))
+                }
+                Ok(Some(error)) => Some(CommandFailure::Server(Box::new(error))),
+                Err(error) => Some(CommandFailure::Client(error.to_string())),
+            },
+        };
+        match (failure, result) {
+            (None, Ok(reply)) => {
+                let duration = self.started.elapsed();
+                let reply = if self.is_sensitive {
+                    RawDocumentBuf::new().into()
+                } else {
+                    reply.document().clone()
+                };
+                self.publish(CommandStep::Succeeded { duration, reply });
+            }
+            (failure, _) => self.fail(failure.unwrap_or(CommandFailure::Cancelled)),
+        }
+    }
+
+    fn fail(&mut self, failure: CommandFailure) {
+        let duration = self.started.elapsed();
+        self.publish(CommandStep::Failed { duration, failure });
+    }
+
+    fn publish(&mut self, step: CommandStep) {
+        if let Some(event) = self.event.take() {
+            let event = CommandEvent { step, ..event };
+            self.events.publish(|| Event::Command(event));
+        }
+    }
+}
+
+impl Drop for Observation {
+    fn drop(&mut self) {
+        self.fail(CommandFailure::Cancelled);
+    }
+}
+
+fn is_sensitive(name: &str, command: &RawDocument) -> bool {
+    let name = name.to_ascii_lowercase();
+    let opens = ["hello", "ismaster"].contains(&name.as_str());
+    SENSITIVE.contains(&name.as_str())
+        || (opens && matches!(command.get("speculativeAuthenticate"), Ok(Some(_))))
+}
+
+/// What may be shown of a failure of a command that carries secrets.
+fn redacted(error: ServerError) -> ServerError {
+    ServerError {
+        message: REDACTED.to_owned(),
+        reply: RawDocumentBuf::new().into(),
+        ..error
+    }
+}

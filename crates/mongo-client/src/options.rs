@@ -1,0 +1,95 @@
+//! What a client is made of: a connection string, and what no string can say.
+
+use std::fmt;
+use std::sync::Arc;
+
+use mongo_uri::ConnectionString;
+
+use crate::error::Result;
+use crate::events::{Event, EventListener};
+use crate::server_api::ServerApi;
+
+/// A connection string and what cannot be written in one.
+///
+/// ```
+/// use mongo_client::ClientOptions;
+///
+/// let options = ClientOptions::parse("mongodb://localhost:27017/?replicaSet=rs0")?;
+/// # Ok::<(), mongo_client::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct ClientOptions {
+    pub(crate) uri: ConnectionString,
+    pub(crate) listener: Option<EventListener>,
+    pub(crate) server_api: Option<ServerApi>,
+    #[cfg(feature = "tls")]
+    pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
+}
+
+impl ClientOptions {
+    /// The options that a connection string spells out.
+    ///
+    /// # Errors
+    /// [`Error::Uri`](crate::Error::Uri) when it cannot be parsed.
+    pub fn parse(uri: &str) -> Result<Self> {
+        Ok(ConnectionString::parse(uri)?.into())
+    }
+
+    /// Called for everything that happens in the client, in the order in which it happens; see
+    /// [`events`](crate::events) for what it may do. There is one listener: the last one given.
+    #[must_use]
+    pub fn on_event(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        self.listener = Some(Arc::new(listener));
+        self
+    }
+
+    /// Declares a version of the Stable API with every command.
+    #[must_use]
+    pub fn server_api(mut self, api: ServerApi) -> Self {
+        self.server_api = Some(api);
+        self
+    }
+
+    /// Uses TLS as this configuration of rustls says: its trusted authorities, its client
+    /// certificate, its versions and cipher suites. Connections then use TLS even if the
+    /// connection string does not mention it; its options about certificates must not be given
+    /// beside it. Sessions are not resumed, whatever the configuration says.
+    #[cfg(feature = "tls")]
+    #[must_use]
+    pub fn rustls(mut self, config: impl Into<Arc<rustls::ClientConfig>>) -> Self {
+        self.tls = Some(config.into());
+        self
+    }
+
+    /// Whether connections are encrypted.
+    pub(crate) fn uses_tls(&self) -> bool {
+        #[cfg(feature = "tls")]
+        if self.tls.is_some() {
+            return true;
+        }
+        self.uri.options.tls.is_required()
+    }
+}
+
+impl From<ConnectionString> for ClientOptions {
+    fn from(uri: ConnectionString) -> Self {
+        Self {
+            uri,
+            listener: None,
+            server_api: None,
+            #[cfg(feature = "tls")]
+            tls: None,
+        }
+    }
+}
+
+impl fmt::Debug for ClientOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientOptions")
+            .field("uri", &self.uri)
+            .field("heard", &self.listener.is_some())
+            .field("server_api", &self.server_api)
+            .field("uses_tls", &self.uses_tls())
+            .finish_non_exhaustive()
+    }
+}

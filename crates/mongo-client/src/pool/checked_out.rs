@@ -1,0 +1,207 @@
+//! A connection in use.
+
+use std::sync::Arc;
+
+use bson::RawDocument;
+use mongo_topology::ErrorPhase;
+use mongo_uri::ServerAddress;
+use mongo_wire::CommandReply;
+use tokio::sync::watch;
+
+use super::machine::{ConnectionId, Input, Standing};
+use super::{Operation, Pool};
+use crate::connection::Connection;
+use crate::error::{Error, Result};
+use crate::events::{CommandOrigin, Observation};
+
+/// A connection that is checked out; dropping it checks it in.
+#[derive(Debug)]
+pub(crate) struct PooledConnection {
+    pool: Arc<Pool>,
+    id: ConnectionId,
+    generation: u64,
+    connection: Option<Connection>,
+    standing: watch::Receiver<Standing>,
+    operation: Option<Operation>,
+    operation_id: u64,
+}
+
+impl PooledConnection {
+    pub(super) fn new(
+        pool: Arc<Pool>,
+        id: ConnectionId,
+        generation: u64,
+        connection: Connection,
+        standing: watch::Receiver<Standing>,
+    ) -> Self {
+        Self {
+            pool,
+            id,
+            generation,
+            connection: Some(connection),
+            standing,
+            operation: None,
+            operation_id: 0,
+        }
+    }
+
+    /// Belongs to an operation from now on.
+    pub(super) fn begin(&mut self, operation: Operation) {
+        self.operation = Some(operation);
+        self.operation_id = self.pool.context.events.next_operation();
+    }
+
+    /// Takes the stream out, so that dropping this checks nothing in.
+    pub(super) fn take(&mut self) -> Option<Connection> {
+        self.connection.take()
+    }
+
+    /// Its number in its pool.
+    pub(crate) fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// The number that the commands on it are published with.
+    pub(crate) fn operation_id(&self) -> u64 {
+        self.operation_id
+    }
+
+    /// Lets its commands count as part of an operation that has begun before.
+    pub(crate) fn continue_operation(&mut self, operation_id: u64) {
+        self.operation_id = operation_id;
+    }
+
+    /// The address behind this connection.
+    pub(crate) fn server(&self) -> &ServerAddress {
+        &self.pool.server.address
+    }
+
+    /// The pool that this connection belongs to.
+    pub(crate) fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// `maxWireVersion` of this connection's handshake.
+    pub(crate) fn max_wire_version(&self) -> i32 {
+        self.connection
+            .as_ref()
+            .map_or(0, Connection::max_wire_version)
+    }
+
+    /// Runs one command. A failure of the network is known to the topology when this returns.
+    ///
+    /// Dropping the future closes the connection when it is dropped.
+    pub(crate) async fn exchange(
+        &mut self,
+        command: &RawDocument,
+        envelope: &RawDocument,
+    ) -> Result<CommandReply> {
+        let observation = self.observe(command, envelope);
+        let Some(connection) = self.connection.as_mut() else {
+            return Err(self.pool.gone());
+        };
+        let result = tokio::select! {
+            biased;
+            result = connection.exchange(command, envelope) => Ok(result),
+            // Only a server that is known to be gone interrupts; nothing is left to report.
+            error = moved_on(&self.pool, &mut self.standing, is_interrupted) => Err(error),
+        };
+        let (result, is_news) = match result {
+            Ok(result) => (result, true),
+            Err(error) => (Err(error), false),
+        };
+        if let Some(observation) = observation {
+            observation.finish(&result);
+        }
+        match &result {
+            Ok(reply) => self.report_refusal(reply).await,
+            Err(error) if is_news => self.report(error).await,
+            Err(_) => {}
+        }
+        result
+    }
+
+    /// Resolves when the pool has moved on: it was cleared or closed since this connection was
+    /// opened, so that the server instance behind it is not to be relied on.
+    pub(crate) fn outdated(&self) -> impl Future<Output = Error> + Send + use<> {
+        let pool = Arc::clone(&self.pool);
+        let mut standing = self.standing.clone();
+        async move { moved_on(&pool, &mut standing, |s| *s != Standing::Current).await }
+    }
+
+    /// Publishes a command that is about to be sent, if somebody listens.
+    fn observe(&self, command: &RawDocument, envelope: &RawDocument) -> Option<Observation> {
+        let events = &self.pool.context.events;
+        let connection = self.connection.as_ref().filter(|_| events.are_heard())?;
+        let origin = CommandOrigin {
+            request_id: connection.next_request_id(),
+            operation_id: self.operation_id,
+            server: self.server().clone(),
+            connection: self.id,
+            server_connection: connection.server_connection_id(),
+            service_id: connection.service_id(),
+        };
+        Some(Observation::start(events, origin, command, envelope))
+    }
+
+    /// Tells the topology of a reply that may say something about the server's state.
+    async fn report_refusal(&self, reply: &CommandReply) {
+        // What cannot be read is for whoever wants to read it.
+        if let Ok(Some(error)) = reply.server_error() {
+            let server = self.server().clone();
+            self.report(&Error::Server {
+                server,
+                error: Box::new(error),
+            })
+            .await;
+        }
+    }
+
+    /// Tells the topology of a failure seen on this connection; returns when it is known.
+    async fn report(&self, error: &Error) {
+        let service_id = self.connection.as_ref().and_then(Connection::service_id);
+        let phase = ErrorPhase::Established;
+        let topology = &self.pool.context.topology;
+        let origin = (self.generation, service_id);
+        topology
+            .report(&self.pool.server, origin, phase, error)
+            .await;
+    }
+}
+
+fn is_interrupted(standing: &Standing) -> bool {
+    matches!(standing, Standing::Interrupted | Standing::PoolClosed)
+}
+
+/// Waits until the pool has moved on so far; why nothing more is to be expected.
+async fn moved_on(
+    pool: &Pool,
+    standing: &mut watch::Receiver<Standing>,
+    far_enough: impl FnMut(&Standing) -> bool,
+) -> Error {
+    // The guard must be gone before the pool is asked.
+    let standing = standing.wait_for(far_enough).await.map(|s| *s);
+    match standing {
+        Ok(Standing::PoolClosed) | Err(_) => pool.gone(),
+        Ok(_) => pool.cleared(),
+    }
+}
+
+impl Drop for PooledConnection {
+    fn drop(&mut self) {
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
+        let reusable = connection.is_reusable();
+        if reusable && let Some(link) = self.pool.lock().links.get_mut(&self.id) {
+            link.idle = Some(connection);
+        }
+        self.pool.apply(
+            &Input::CheckedIn {
+                connection: self.id,
+                reusable,
+            },
+            None,
+        );
+    }
+}

@@ -1,0 +1,90 @@
+//! Opening one connection of a pool.
+
+use std::io;
+use std::sync::Arc;
+
+use mongo_topology::{ErrorPhase, SYSTEM_OVERLOADED_ERROR};
+use tokio::sync::watch;
+
+use super::Pool;
+use super::machine::{ConnectionId, Input, Standing};
+use crate::connection::ConnectFailure;
+use crate::error::{Error, IoAction, Violation};
+
+/// Opens a connection and tells the pool how that went, or gives it up when the pool has no use
+/// for it any more.
+pub(super) async fn run(
+    pool: Arc<Pool>,
+    id: ConnectionId,
+    generation: u64,
+    mut standing: watch::Receiver<Standing>,
+) {
+    let connected = tokio::select! {
+        biased;
+        // An error: the pool has dropped the sender together with the connection.
+        _ = standing.wait_for(|_| false) => return,
+        connected = pool.context.connector.connect(&pool.server.address) => connected,
+    };
+    match connected {
+        Ok(connection) => {
+            let established = Input::Established {
+                connection: id,
+                service_id: connection.service_id(),
+            };
+            if let Some(link) = pool.lock().links.get_mut(&id) {
+                link.idle = Some(connection);
+            }
+            pool.apply(&established, None);
+        }
+        Err(ConnectFailure { phase, error }) => {
+            let error = while_opening(phase, error);
+            if let Error::Authentication(refused) = &error {
+                let mut shared = pool.lock();
+                // Old news and overload do not pause the pool, so they must not explain a pause.
+                if shared.machine.generation() == generation
+                    && !error.has_label(SYSTEM_OVERLOADED_ERROR)
+                {
+                    shared.unauthenticated = Some(refused.clone());
+                }
+            }
+            // Before the topology hears of it and clears the pool, which then fails all waiters
+            // but the one that this error belongs to.
+            pool.apply(&Input::EstablishFailing(id), None);
+            pool.context
+                .topology
+                .report(&pool.server, (generation, None), phase, &error)
+                .await;
+            pool.apply(&Input::EstablishFailed(id), Some(error));
+        }
+    }
+}
+
+/// Says of a broken connection that it broke while it was being opened, which makes it a sign of
+/// overload rather than of a server that is gone ([`Error::has_label`]), unless the server has
+/// answered the hello already.
+fn while_opening(phase: ErrorPhase, error: Error) -> Error {
+    let action = match phase {
+        ErrorPhase::Authenticating => IoAction::Authenticate,
+        _ => IoAction::Handshake,
+    };
+    match error {
+        Error::Io {
+            server,
+            action: IoAction::Send | IoAction::Receive,
+            source,
+        } => Error::Io {
+            server,
+            action,
+            source,
+        },
+        Error::Violation {
+            server,
+            violation: violation @ Violation::ClosedEarly,
+        } => Error::Io {
+            server,
+            action,
+            source: io::Error::new(io::ErrorKind::UnexpectedEof, violation),
+        },
+        other => other,
+    }
+}

@@ -1,0 +1,127 @@
+//! A listener that keeps everything it hears.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use mongo_client::Event;
+use mongo_client::events::{CmapEvent, CommandStep};
+use tokio::sync::watch;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Keeps a client's events in their order.
+#[derive(Clone, Debug)]
+pub struct Recorder {
+    events: Arc<Mutex<Vec<Event>>>,
+    changed: watch::Sender<()>,
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        let events = Arc::default();
+        let changed = watch::Sender::new(());
+        Self { events, changed }
+    }
+}
+
+impl Recorder {
+    /// What to give to `on_event`.
+    pub fn listener(&self) -> impl Fn(&Event) + Send + Sync + 'static {
+        let recorder = self.clone();
+        move |event| {
+            recorder.lock().push(event.clone());
+            recorder.changed.send_replace(());
+        }
+    }
+
+    /// Everything so far.
+    #[must_use]
+    pub fn events(&self) -> Vec<Event> {
+        self.lock().clone()
+    }
+
+    /// The events of pools so far.
+    #[must_use]
+    pub fn pool_events(&self) -> Vec<CmapEvent> {
+        let pool = |event: &Event| match event {
+            Event::Cmap { event, .. } => Some(*event),
+            _ => None,
+        };
+        self.lock().iter().filter_map(pool).collect()
+    }
+
+    /// Waits until the events so far are accepted, and returns them.
+    ///
+    /// # Panics
+    /// When they are not within half a minute.
+    pub async fn wait_for(&self, reached: impl Fn(&[Event]) -> bool) -> Vec<Event> {
+        let mut changes = self.changed.subscribe();
+        let waited = changes.wait_for(|()| reached(&self.lock()));
+        let accepted = tokio::time::timeout(PATIENCE, waited).await.is_ok();
+        let events = self.events();
+        assert!(accepted, "{:?}: {events:#?}", Counts::of(&events));
+        events
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Event>> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How often what has begun, and how often it has ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Check-outs begun.
+    pub checks_out_started: usize,
+    /// Check-outs without a connection.
+    pub checks_out_failed: usize,
+    /// Check-outs with one.
+    pub checked_out: usize,
+    /// Connections given back.
+    pub checked_in: usize,
+    /// Connections begun.
+    pub created: usize,
+    /// Connections closed.
+    pub closed: usize,
+    /// Commands begun.
+    pub commands_started: usize,
+    /// Commands that succeeded or failed.
+    pub commands_ended: usize,
+}
+
+impl Counts {
+    /// Counts events.
+    #[must_use]
+    pub fn of(events: &[Event]) -> Self {
+        let mut counts = Self::default();
+        for event in events {
+            let count = match event {
+                Event::Cmap { event, .. } => match event {
+                    CmapEvent::CheckOutStarted => &mut counts.checks_out_started,
+                    CmapEvent::CheckOutFailed { .. } => &mut counts.checks_out_failed,
+                    CmapEvent::CheckedOut { .. } => &mut counts.checked_out,
+                    CmapEvent::CheckedIn { .. } => &mut counts.checked_in,
+                    CmapEvent::ConnectionCreated { .. } => &mut counts.created,
+                    CmapEvent::ConnectionClosed { .. } => &mut counts.closed,
+                    _ => continue,
+                },
+                Event::Command(event) => match event.step {
+                    CommandStep::Started { .. } => &mut counts.commands_started,
+                    _ => &mut counts.commands_ended,
+                },
+                _ => continue,
+            };
+            *count += 1;
+        }
+        counts
+    }
+
+    /// Whether nothing is under way.
+    #[must_use]
+    pub fn everything_has_ended(&self) -> bool {
+        self.checks_out_started == self.checks_out_failed + self.checked_out
+            && self.checked_out == self.checked_in
+            && self.created == self.closed
+            && self.commands_started == self.commands_ended
+    }
+}
