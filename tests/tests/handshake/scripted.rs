@@ -6,8 +6,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bson::spec::BinarySubtype;
 use bson::{Binary, RawBsonRef, RawDocument, RawDocumentBuf, doc, rawdoc};
+use integration_tests::recorder::Recorder;
+use mongo_client::events::CmapEvent;
 use mongo_client::uri::AuthMechanism;
-use mongo_client::{AuthFailure, AuthenticationError, Client, DriverInfo, Error, ScramFault};
+use mongo_client::{
+    AuthFailure, AuthenticationError, Client, ClientOptions, DriverInfo, Error, ScramFault,
+};
 use testbed::scripted::{Answer, HelloScript, Received, ScriptedServer};
 
 use super::{PATIENCE, within};
@@ -221,6 +225,26 @@ async fn a_server_that_shuts_down_while_it_authenticates_is_tried_again() {
     let client = client(&server, "user:pencil@", "authMechanism=PLAIN");
     ping(&client).await.unwrap();
     assert_eq!(server.received_named("saslStart").len(), 2);
+}
+
+/// Before the hello is answered it would be a sign of overload, which clears nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_hangs_up_while_it_authenticates_has_its_pool_cleared() {
+    let server = primary();
+    server.once("saslStart", Answer::silence().then_close());
+    server.always("saslStart", |_| Answer::reply(sasl("", true)));
+    let recorder = Recorder::default();
+    let uri = format!(
+        "mongodb://user:pencil@{}/?authMechanism=PLAIN",
+        server.address()
+    );
+    let options = ClientOptions::parse(&uri).unwrap();
+    let client = Client::with_options(options.on_event(recorder.listener())).unwrap();
+    ping(&client).await.unwrap();
+    assert_eq!(server.received_named("saslStart").len(), 2);
+    let events = recorder.pool_events();
+    let cleared = |event: &CmapEvent| matches!(event, CmapEvent::PoolCleared { .. });
+    assert!(events.iter().any(cleared), "{events:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
