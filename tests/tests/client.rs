@@ -199,7 +199,8 @@ async fn waiting_for_a_server_that_is_not_there_is_quiet() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_yet_is_refused_before_anything_is_sent() {
     for uri in [
-        "mongodb://user:pass@localhost/",
+        "mongodb://user@localhost/?authMechanism=GSSAPI",
+        "mongodb://key:secret@localhost/?authMechanism=MONGODB-AWS",
         "mongodb+srv://example.com/",
         "mongodb://localhost/?loadBalanced=true",
     ] {

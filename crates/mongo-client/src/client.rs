@@ -1,17 +1,20 @@
 //! The handle that everything starts from.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bson::RawDocument;
 use mongo_change_stream::WatchTarget;
 use mongo_topology::{TopologyConfig, TopologyDescription};
-use mongo_uri::{ConnectionString, ReadPreference, ServerAddress, Warning};
-use mongo_wire::CommandReply;
+use mongo_uri::{
+    ConnectionString, ReadPreference, ServerAddress, UriOptions, Warning, WarningKind,
+};
+use mongo_wire::{CommandReply, Compressor, ZlibLevel};
 use tokio::sync::watch;
 
-use crate::connection::{Connector, Handshake, Transport};
+use crate::auth::Authenticator;
+use crate::connection::{Connector, DriverInfo, Environment, Handshake, Metadata, Transport};
 use crate::database::Database;
 use crate::error::{Error, Misuse, Result};
 use crate::events::Events;
@@ -37,6 +40,7 @@ struct Inner {
     /// Tells the change streams of a shutdown; each holds a receiver until it is done.
     closing: watch::Sender<bool>,
     settings: Settings,
+    metadata: Arc<Mutex<Metadata>>,
     warnings: Vec<Warning>,
     default_database: Option<String>,
 }
@@ -88,8 +92,12 @@ impl Client {
     pub fn with_options(client_options: ClientOptions) -> Result<Self> {
         refuse_unsupported(&client_options)?;
         let options = &client_options.uri.options;
-        let config = TopologyConfig::from(&client_options.uri);
+        let mut config = TopologyConfig::from(&client_options.uri);
+        config.faas = Environment::of_this_process().is_faas();
+        config.server_api = client_options.server_api.is_some();
         let connector = connector(&client_options, &config)?;
+        let metadata = connector.handshake.metadata();
+        let lacking = lacking_compressors(options);
         let limits = PoolLimits::from(&options.pool);
         let settings = Settings {
             server_selection_timeout: options
@@ -110,15 +118,17 @@ impl Client {
             Events::new(client_options.listener),
         );
         let ConnectionString {
-            warnings,
+            mut warnings,
             default_database,
             ..
         } = client_options.uri;
+        warnings.extend(lacking);
         let (closing, _) = watch::channel(false);
         let inner = Inner {
             topology,
             closing,
             settings,
+            metadata,
             warnings,
             default_database,
         };
@@ -131,6 +141,17 @@ impl Client {
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {
         &self.inner.warnings
+    }
+
+    /// Tells servers of a library that wraps this one, beside what they hear of this client anyway.
+    /// Connections that are open already are left alone; the same library is added once only.
+    ///
+    /// # Errors
+    /// [`Misuse::Metadata`] when a value contains `|`, or all of them together are too long.
+    pub fn append_metadata(&self, library: DriverInfo) -> Result<()> {
+        let metadata = self.inner.metadata.lock();
+        let mut metadata = metadata.unwrap_or_else(PoisonError::into_inner);
+        metadata.append(library).map_err(Error::Misuse)
     }
 
     /// A database of this deployment; nothing is sent.
@@ -225,11 +246,42 @@ pub(crate) fn connector(options: &ClientOptions, config: &TopologyConfig) -> Res
     let timeout = uri.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
     // The URI's 0 means no limit.
     let timeout = (!timeout.is_zero()).then_some(timeout);
+    let credential = options.uri.credential.clone();
+    let authenticator = credential.map(Authenticator::new).transpose();
+    let authenticator = authenticator.map_err(Error::Misuse)?;
+    let (compressors, _) = compressors(uri);
     Ok(Connector {
-        handshake: Handshake::new(uri.app_name.as_deref()),
+        handshake: Handshake::new(uri.app_name.as_deref(), &Environment::of_this_process())
+            .with_compressors(compressors)
+            .with_authenticator(authenticator),
         first_hello: config.first_hello(),
         transport: Transport::new(options, timeout)?,
+        server_api: options.server_api,
         timeout,
+    })
+}
+
+/// The compressors that the connection string asks for, in its order; the second ones are those
+/// that this build lacks.
+fn compressors(options: &UriOptions) -> (Vec<Compressor>, Vec<Compressor>) {
+    let level = options.zlib_compression_level.and_then(ZlibLevel::new);
+    let asked = options.compressors.iter().flatten();
+    let named = asked.filter_map(|asked| Compressor::from_name(asked.as_str()));
+    let leveled = named.map(|compressor| match compressor {
+        Compressor::Zlib(default) => Compressor::Zlib(level.unwrap_or(default)),
+        other => other,
+    });
+    leveled.partition(|compressor| compressor.is_built_in())
+}
+
+/// Says which compressors are left out, if any.
+fn lacking_compressors(options: &UriOptions) -> Option<Warning> {
+    let (_, lacking) = compressors(options);
+    let names: Vec<_> = lacking.iter().map(ToString::to_string).collect();
+    (!names.is_empty()).then(|| Warning {
+        option: "compressors".to_owned(),
+        value: names.join(","),
+        kind: WarningKind::NotBuiltIn { names },
     })
 }
 
@@ -242,7 +294,6 @@ fn refuse_unsupported(client_options: &ClientOptions) -> Result<()> {
         .any(|host| matches!(host, ServerAddress::Unix { .. }));
     let asked = [
         (uri.srv_host.is_some(), "a DNS seed list (mongodb+srv)"),
-        (uri.credential.is_some(), "authentication"),
         (
             client_options.uses_tls() && cfg!(not(feature = "tls")),
             "TLS (the feature `tls`, which this build lacks)",
@@ -253,5 +304,28 @@ fn refuse_unsupported(client_options: &ClientOptions) -> Result<()> {
     match asked.into_iter().find(|(asked, _)| *asked) {
         Some((_, what)) => Err(Error::Misuse(Misuse::Unsupported { what })),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn compressors_keep_their_order_and_level_and_lacking_ones_are_told() {
+        let text = "mongodb://h/?compressors=zstd,zlib,snappy&zlibCompressionLevel=9";
+        let options = ConnectionString::parse(text).unwrap().options;
+        let (found, _) = compressors(&options);
+        let all = [
+            Compressor::Zstd,
+            Compressor::Zlib(ZlibLevel::new(9).unwrap()),
+            Compressor::Snappy,
+        ];
+        let (built, lacking): (Vec<_>, Vec<_>) = all.into_iter().partition(|c| c.is_built_in());
+        assert_eq!(found, built);
+        let told = lacking_compressors(&options).map(|warning| warning.kind);
+        let names: Vec<_> = lacking.iter().map(ToString::to_string).collect();
+        let expected = (!names.is_empty()).then_some(WarningKind::NotBuiltIn { names });
+        assert_eq!(told, expected);
     }
 }

@@ -16,11 +16,12 @@ use bson::oid::ObjectId;
 use bytes::BytesMut;
 use mongo_topology::HelloReply;
 use mongo_uri::ServerAddress;
-use mongo_wire::{CommandBody, CommandReply, Flags, Limits, Message, OpMsg};
+use mongo_wire::{CommandBody, CommandReply, Compressor, Document, Flags, Limits, Message, OpMsg};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-pub(crate) use connect::{Connector, within};
-pub(crate) use handshake::Handshake;
+pub(crate) use connect::{ConnectFailure, Connector, within};
+pub use handshake::DriverInfo;
+pub(crate) use handshake::{Environment, Handshake, Metadata};
 pub(crate) use transport::Transport;
 
 use crate::error::{Error, IoAction, Result, Violation};
@@ -43,6 +44,10 @@ pub(crate) struct Connection {
     received: BytesMut,
     to_send: BytesMut,
     limits: Limits,
+    /// What goes beside every command, such as the declaration of a server API; a document.
+    declared: Option<Document>,
+    /// What requests are compressed with, those that may be; replies come as the server likes.
+    compressor: Option<Compressor>,
     last_request_id: i32,
     /// The request or reply that the next reply must answer, while the connection is busy.
     awaited: Option<Awaited>,
@@ -63,6 +68,8 @@ impl Connection {
             received: BytesMut::new(),
             to_send: BytesMut::new(),
             limits: Limits::default(),
+            declared: None,
+            compressor: None,
             last_request_id: 0,
             awaited: None,
             hello: None,
@@ -122,13 +129,19 @@ impl Connection {
         self.last_request_id = self.next_request_id();
         let request_id = self.last_request_id;
         let (command, envelope) = (command.into(), envelope.into());
-        let body = CommandBody::new(&command)
-            .elements_of(&envelope)
-            .into_document(&self.limits)?;
+        let mut body = CommandBody::new(&command).elements_of(&envelope);
+        if let Some(declared) = &self.declared {
+            body = body.elements_of(declared);
+        }
+        let body = body.into_document(&self.limits)?;
         self.to_send.clear();
-        OpMsg::new(request_id, body)
-            .with_flags(flags)
-            .encode(&mut self.to_send, &self.limits)?;
+        let message = OpMsg::new(request_id, body).with_flags(flags);
+        match self.compressor {
+            Some(compressor) => {
+                message.encode_compressed(&mut self.to_send, compressor, &self.limits)?;
+            }
+            None => message.encode(&mut self.to_send, &self.limits)?,
+        }
         self.awaited = Some(Awaited {
             response_to: request_id,
             exhaust_allowed: flags.contains(Flags::EXHAUST_ALLOWED),

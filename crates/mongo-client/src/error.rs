@@ -9,8 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mongo_topology::{HelloError, SYSTEM_OVERLOADED_ERROR, SelectionError};
-use mongo_uri::{ServerAddress, UriError};
+use mongo_uri::{CredentialError, ServerAddress, UriError};
 use mongo_wire::{DecodeError, EncodeError, ReplyError, ServerError};
+
+use crate::auth::{AuthFailure, AuthenticationError};
 
 pub use self::transport::{ProxyFailure, ProxyRefusal, TlsFailure, TlsFileProblem};
 
@@ -131,6 +133,11 @@ pub enum Error {
         source: HelloError,
     },
 
+    /// The server did not take the client's credential, or could not prove that it knows it. It is
+    /// not tried again by itself: each operation that needs a new connection tries once.
+    #[error(transparent)]
+    Authentication(Box<AuthenticationError>),
+
     /// The command cannot be put into a message.
     #[error("the command cannot be sent: {0}")]
     Encode(#[from] EncodeError),
@@ -225,6 +232,8 @@ pub enum IoAction {
     Tls,
     /// The `hello` exchange that opens a connection.
     Handshake,
+    /// Authenticating, after the hello.
+    Authenticate,
     /// Sending a command.
     Send,
     /// Waiting for, or reading, a reply.
@@ -239,6 +248,7 @@ impl std::fmt::Display for IoAction {
             Self::Proxy => "connecting by way of the proxy",
             Self::Tls => "the TLS handshake",
             Self::Handshake => "the handshake",
+            Self::Authenticate => "authentication",
             Self::Send => "sending a command",
             Self::Receive => "waiting for a reply",
         })
@@ -260,6 +270,18 @@ pub enum Misuse {
     Unsupported {
         /// The feature or URI option.
         what: &'static str,
+    },
+    /// The credential lacks something.
+    #[error("credential: {reason}")]
+    Credential {
+        /// What it lacks.
+        reason: CredentialError,
+    },
+    /// What a library says of itself cannot be told to servers.
+    #[error("the driver information cannot be used: {reason}")]
+    Metadata {
+        /// Why.
+        reason: &'static str,
     },
     /// Two ways to say the same thing, which do not agree.
     #[error("{what} cannot be given together; keep one")]
@@ -359,6 +381,7 @@ impl Error {
             Self::Malformed { source, .. } => source.to_string(),
             Self::Violation { violation, .. } => violation.to_string(),
             Self::Hello { source, .. } => source.to_string(),
+            Self::Authentication(error) => error.without_server(),
             other => other.to_string(),
         }
     }
@@ -366,10 +389,26 @@ impl Error {
     /// The server's error code, if a server answered with one.
     #[must_use]
     pub fn code(&self) -> Option<i32> {
+        self.server_error()?.code
+    }
+
+    /// The server's answer, to a command or to an authentication.
+    fn server_error(&self) -> Option<&ServerError> {
         match self {
-            Self::Server { error, .. } => error.code,
+            Self::Server { error, .. } => Some(error),
+            Self::Authentication(error) => match &error.failure {
+                AuthFailure::Refused(error) => Some(error),
+                _ => None,
+            },
             _ => None,
         }
+    }
+
+    /// Of an error before anything was sent: true when another server, or the same one a moment
+    /// later, may do. A server that is shutting down or stepping down says so to a handshake too.
+    pub(crate) fn says_try_elsewhere(&self) -> bool {
+        let refused = matches!(self, Self::Authentication(_)).then(|| self.code());
+        self.is_network() || refused.flatten().is_some_and(codes::is_retryable)
     }
 
     /// Whether an error carries a label: one that the server has put on it, or, of a network error
@@ -377,9 +416,9 @@ impl Error {
     /// `RetryableError` (Connection Monitoring and Pooling, "Backpressure-enabled").
     #[must_use]
     pub fn has_label(&self, label: &str) -> bool {
-        match self {
-            Self::Server { error, .. } => error.has_label(label),
-            _ => {
+        match self.server_error() {
+            Some(error) => error.has_label(label),
+            None => {
                 [SYSTEM_OVERLOADED_ERROR, RETRYABLE_ERROR].contains(&label)
                     && self.may_be_overload()
             }

@@ -5,9 +5,10 @@
 //! decisions are made by pure machines of other crates ([`sdam`], [`change_stream`], [`wire`],
 //! [`uri`]); this crate brings sockets, tasks and a clock.
 //!
-//! It is no driver: no CRUD, no query builder, no result types. It has no authentication,
-//! compression, sessions or DNS seed lists yet; a connection string that needs one of them is
-//! refused with a clear error, not ignored.
+//! It is no driver: no CRUD, no query builder, no result types. It has no sessions, DNS seed
+//! lists or load balancing yet, nor the mechanisms MONGODB-AWS, MONGODB-OIDC and GSSAPI; a
+//! connection string that needs one of them is refused with a clear error, not ignored.
+//! `timeoutMS` has no effect yet.
 //!
 //! Servers are reached over TCP or unix sockets, by way of a SOCKS5 proxy or not, and with TLS by
 //! the default feature `tls`. A caller's own configuration of TLS goes into [`ClientOptions`].
@@ -42,7 +43,19 @@
 //! for a server that is known to work, and resumes behind the last event that it has received,
 //! with a growing wait between resumes that bring no progress. Errors that no resume can cure end
 //! the stream. Dropping the future of a command closes the connection it used.
+//!
+//! A credential that a server refuses is an [`Error::Authentication`], which says server, user and
+//! mechanism. Whoever waits for a connection gets it; each later operation tries once more.
+//!
+//! # Features
+//!
+//! | Feature | Default | Adds |
+//! |---|---|---|
+//! | `snappy`, `zlib` | yes | compressors in pure Rust |
+//! | `tls` | yes | TLS, by rustls with ring |
+//! | `zstd` | | a compressor that builds C code |
 
+mod auth;
 mod client;
 mod connection;
 mod database;
@@ -52,12 +65,15 @@ mod monitor;
 mod operation;
 mod options;
 mod pool;
+mod server_api;
 #[doc(hidden)]
 pub mod testing;
 mod topology;
 mod watch;
 
+pub use auth::{AuthFailure, AuthenticationError, ScramFault};
 pub use client::Client;
+pub use connection::DriverInfo;
 pub use database::{Collection, Database};
 pub use error::{
     Error, IoAction, Misuse, ProxyFailure, ProxyRefusal, Result, TlsFailure, TlsFileProblem,
@@ -72,5 +88,6 @@ pub use options::ClientOptions;
 pub use pool::PoolLimits;
 #[cfg(feature = "tls")]
 pub use rustls;
+pub use server_api::{ServerApi, ServerApiVersion};
 pub use topology::TopologyChanges;
 pub use watch::{ChangeStream, StreamObserver, Watch};

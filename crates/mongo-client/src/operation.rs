@@ -63,7 +63,7 @@ impl Client {
                     topology.pause(pause, deadline).await;
                 }
                 // What is known may be about to change; the same again waits for news.
-                Err(error) if error.is_network() => {
+                Err(error) if error.says_try_elsewhere() => {
                     if !topology.has_news(&selected.description, deadline).await {
                         return Err(error);
                     }

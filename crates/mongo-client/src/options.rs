@@ -7,6 +7,7 @@ use mongo_uri::ConnectionString;
 
 use crate::error::Result;
 use crate::events::{Event, EventListener};
+use crate::server_api::ServerApi;
 
 /// A connection string and what cannot be written in one.
 ///
@@ -20,6 +21,7 @@ use crate::events::{Event, EventListener};
 pub struct ClientOptions {
     pub(crate) uri: ConnectionString,
     pub(crate) listener: Option<EventListener>,
+    pub(crate) server_api: Option<ServerApi>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
 }
@@ -38,6 +40,13 @@ impl ClientOptions {
     #[must_use]
     pub fn on_event(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.listener = Some(Arc::new(listener));
+        self
+    }
+
+    /// Declares a version of the Stable API with every command.
+    #[must_use]
+    pub fn server_api(mut self, api: ServerApi) -> Self {
+        self.server_api = Some(api);
         self
     }
 
@@ -67,6 +76,7 @@ impl From<ConnectionString> for ClientOptions {
         Self {
             uri,
             listener: None,
+            server_api: None,
             #[cfg(feature = "tls")]
             tls: None,
         }
@@ -78,6 +88,7 @@ impl fmt::Debug for ClientOptions {
         f.debug_struct("ClientOptions")
             .field("uri", &self.uri)
             .field("heard", &self.listener.is_some())
+            .field("server_api", &self.server_api)
             .field("uses_tls", &self.uses_tls())
             .finish_non_exhaustive()
     }

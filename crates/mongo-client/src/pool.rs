@@ -17,6 +17,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 
 use self::machine::{Action, ConnectionId, Input, PoolMachine, Refusal, Standing, WaiterId};
+use crate::auth::AuthenticationError;
 use crate::connection::{Connection, Connector};
 use crate::error::{Error, Result};
 use crate::events::{CmapEvent, Event, Events};
@@ -71,6 +72,9 @@ struct Shared {
     keeper_wakes: Option<Instant>,
     /// Why the pool was cleared last.
     cause: Option<Arc<str>>,
+    /// Why the pool is paused, when it is because nobody could be authenticated: whoever waits is
+    /// told that, and not to try again.
+    unauthenticated: Option<Box<AuthenticationError>>,
 }
 
 /// The worker's side of a connection that the machine knows.
@@ -93,6 +97,7 @@ impl Pool {
             next_waiter: 1,
             keeper_wakes: None,
             cause: None,
+            unauthenticated: None,
         };
         let pool = Arc::new(Self {
             server,
@@ -162,6 +167,7 @@ impl Pool {
 
     /// The server answers: connections may be opened.
     pub(crate) fn mark_ready(self: &Arc<Self>) {
+        self.lock().unauthenticated = None;
         self.apply(&Input::MarkReady, None);
     }
 
@@ -272,9 +278,12 @@ impl Pool {
     fn explain(&self, shared: &Shared, refusal: Refusal, failure: &mut Option<Error>) -> Error {
         let server = self.server.address.clone();
         match refusal {
-            Refusal::Cleared => Error::PoolCleared {
-                server,
-                cause: shared.cause.clone(),
+            Refusal::Cleared => match &shared.unauthenticated {
+                Some(error) => Error::Authentication(error.clone()),
+                None => Error::PoolCleared {
+                    server,
+                    cause: shared.cause.clone(),
+                },
             },
             Refusal::Closed => Error::PoolClosed { server },
             Refusal::EstablishFailed => failure.take().unwrap_or_else(|| self.gone()),

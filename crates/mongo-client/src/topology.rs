@@ -21,6 +21,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
+use crate::auth::AuthFailure;
 use crate::connection::Connector;
 use crate::error::{Error, RETRYABLE_ERROR, Result};
 use crate::events::{Event, Events};
@@ -131,7 +132,19 @@ fn application_error(error: &Error) -> Option<ApplicationError> {
         | Error::Tls { .. }
         | Error::Malformed { .. }
         | Error::Violation { .. } => labelled(ApplicationError::network(message())),
-        Error::Hello { .. } => Some(ApplicationError::client(message())),
+        Error::Hello { .. } | Error::Reply { .. } => Some(ApplicationError::client(message())),
+        Error::Authentication(error) => Some(match &error.failure {
+            AuthFailure::Refused(refused) => {
+                // The code may tell that the server's state has changed.
+                let error = ApplicationError::from_reply(refused.reply.as_raw());
+                let described = error.map(|error| ApplicationError {
+                    message: message(),
+                    ..error
+                });
+                described.unwrap_or_else(|| ApplicationError::client(message()))
+            }
+            _ => ApplicationError::client(message()),
+        }),
         _ => None,
     }
 }

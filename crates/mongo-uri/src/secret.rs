@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use zeroize::Zeroize as _;
+
 /// What stands in the place of a secret wherever something is shown.
 pub const REDACTED: &str = "***";
 
 /// A password, token or key. `Debug` shows [`REDACTED`]; [`Secret::expose`] is the one way to the
-/// text.
+/// text. Its memory is wiped when it is dropped; the connection string it was parsed from is not.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(String);
 
@@ -25,6 +27,12 @@ impl Secret {
 impl From<String> for Secret {
     fn from(text: String) -> Self {
         Self(text)
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        self.0.zeroize();
     }
 }
 

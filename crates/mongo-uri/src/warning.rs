@@ -48,6 +48,12 @@ pub enum WarningKind {
         /// Their names.
         names: Vec<String>,
     },
+    /// Compressors that the program reading the connection string was built without; it leaves
+    /// them out. This crate, which has no compressors, never says so itself.
+    NotBuiltIn {
+        /// Their names.
+        names: Vec<String>,
+    },
     /// A mechanism property this crate does not know, or a piece without a colon; the others apply.
     InvalidProperty {
         /// The property's name, or `***` for a piece that has none.
@@ -108,6 +114,13 @@ impl fmt::Display for Warning {
                 write!(
                     f,
                     "{option}: unknown {names} ignored: use snappy, zlib or zstd"
+                )
+            }
+            WarningKind::NotBuiltIn { names } => {
+                let names = names.join(", ");
+                write!(
+                    f,
+                    "{option}: {names} ignored: this program was built without"
                 )
             }
             WarningKind::InvalidProperty { name } => write!(

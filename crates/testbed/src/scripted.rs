@@ -45,6 +45,8 @@ pub struct Received {
     pub exhaust_allowed: bool,
     /// Whether the client waits for no reply.
     pub more_to_come: bool,
+    /// Whether it came compressed; the answer goes out plain all the same.
+    pub compressed: bool,
     /// Whether it came as an OP_QUERY, as a first hello may.
     pub legacy: bool,
 }

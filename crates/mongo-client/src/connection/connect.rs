@@ -2,11 +2,29 @@
 
 use std::time::Duration;
 
-use mongo_topology::HelloCommand;
+use mongo_topology::{ErrorPhase, HelloCommand};
 use mongo_uri::ServerAddress;
 
 use super::{Connection, Handshake, Transport};
 use crate::error::{Error, IoAction, Result};
+use crate::server_api::ServerApi;
+
+/// Why there is no connection, and how far it had come.
+#[derive(Debug)]
+pub(crate) struct ConnectFailure {
+    pub(crate) phase: ErrorPhase,
+    pub(crate) error: Error,
+}
+
+impl From<Error> for ConnectFailure {
+    fn from(error: Error) -> Self {
+        let phase = match error {
+            Error::Authentication(_) => ErrorPhase::Authenticating,
+            _ => ErrorPhase::Connecting,
+        };
+        Self { phase, error }
+    }
+}
 
 /// What every connection of one client has in common.
 #[derive(Debug)]
@@ -15,7 +33,9 @@ pub(crate) struct Connector {
     /// The command of the first hello on every connection.
     pub(crate) first_hello: HelloCommand,
     pub(crate) transport: Transport,
-    /// For the handshake.
+    /// The server API that every command declares.
+    pub(crate) server_api: Option<ServerApi>,
+    /// For the hello, and again for authentication.
     pub(crate) timeout: Option<Duration>,
 }
 
@@ -23,12 +43,22 @@ impl Connector {
     /// Opens a connection for an application's commands.
     ///
     /// # Errors
-    /// As [`Transport::open`], or whatever the server answers to the handshake.
-    pub(crate) async fn connect(&self, server: &ServerAddress) -> Result<Connection> {
+    /// As [`Transport::open`], [`Error::Authentication`], or whatever the server answers to the
+    /// handshake.
+    pub(crate) async fn connect(
+        &self,
+        server: &ServerAddress,
+    ) -> Result<Connection, ConnectFailure> {
         let mut connection = self.open(server).await?;
-        let command = self.handshake.command(self.first_hello, true);
-        let shaken = connection.shake_hands(&command);
-        within(self.timeout, server, IoAction::Handshake, shaken).await?;
+        let shaken = connection.shake_hands(&self.handshake, self.first_hello);
+        let unfinished = within(self.timeout, server, IoAction::Handshake, shaken).await?;
+        let authenticated = connection.authenticate(&self.handshake, unfinished);
+        within(self.timeout, server, IoAction::Authenticate, authenticated)
+            .await
+            .map_err(|error| ConnectFailure {
+                phase: ErrorPhase::Authenticating,
+                error,
+            })?;
         Ok(connection)
     }
 
@@ -38,7 +68,9 @@ impl Connector {
     /// As [`Transport::open`].
     pub(crate) async fn open(&self, server: &ServerAddress) -> Result<Connection> {
         let stream = self.transport.open(server).await?;
-        Ok(Connection::new(server.clone(), stream))
+        let mut connection = Connection::new(server.clone(), stream);
+        connection.declared = self.server_api.map(|api| api.elements().into());
+        Ok(connection)
     }
 }
 

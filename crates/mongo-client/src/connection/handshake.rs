@@ -1,91 +1,221 @@
-//! The first exchange of a connection (MongoDB Handshake specification).
+//! The first exchanges of a connection: hello (MongoDB Handshake specification) and authentication.
+
+mod environment;
+mod metadata;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, cstr, rawdoc};
 use mongo_topology::{HelloCommand, HelloReply};
-use mongo_wire::Flags;
+use mongo_uri::AuthMechanism;
+use mongo_wire::{CommandReply, Compressor, Flags};
 
+pub use self::metadata::DriverInfo;
+pub(crate) use self::metadata::{Environment, Metadata};
 use super::Connection;
-use crate::error::{Error, Result};
+use crate::auth::{
+    AuthFailure, Authenticator, Conversation, Derivation, DerivedKeys, Opening, ScramKeys, Step,
+};
+use crate::error::{Error, IoAction, Result};
 
-/// The longest `client` document that servers accept, in bytes of BSON.
-const MAX_METADATA_LEN: usize = 512;
+/// Random bytes of a nonce; 18 are 144 bits, in base64 24 characters without padding.
+const NONCE_LEN: usize = 18;
 
-/// What a client says of itself in the first hello of each of its connections.
-#[derive(Clone, Debug)]
+/// What the first hello of each of a client's connections says.
+#[derive(Debug)]
 pub(crate) struct Handshake {
-    metadata: RawDocumentBuf,
+    metadata: Arc<Mutex<Metadata>>,
+    /// In the order of the client's preference; all of them built in.
+    compressors: Vec<Compressor>,
+    authenticator: Option<Authenticator>,
+    /// Shared by all connections, so that only the first one computes.
+    keys: Mutex<ScramKeys>,
 }
 
 impl Handshake {
-    pub(crate) fn new(app_name: Option<&str>) -> Self {
+    pub(crate) fn new(app_name: Option<&str>, environment: &Environment) -> Self {
         Self {
-            metadata: client_metadata(app_name),
+            metadata: Arc::new(Mutex::new(Metadata::new(app_name, environment))),
+            compressors: Vec::new(),
+            authenticator: None,
+            keys: Mutex::default(),
         }
     }
 
+    /// What every hello from now on says of the client; to be added to.
+    pub(crate) fn metadata(&self) -> Arc<Mutex<Metadata>> {
+        Arc::clone(&self.metadata)
+    }
+
+    /// Offers compressors, the favourite first.
+    pub(crate) fn with_compressors(mut self, compressors: Vec<Compressor>) -> Self {
+        self.compressors = compressors;
+        self
+    }
+
+    /// Authenticates the application's connections.
+    pub(crate) fn with_authenticator(mut self, authenticator: Option<Authenticator>) -> Self {
+        self.authenticator = authenticator;
+        self
+    }
+
     /// The hello that opens a connection. Compressors are offered by application connections
-    /// only, even when there is none to offer.
+    /// only, even when there is none to offer; monitors neither compress nor authenticate.
     pub(crate) fn command(&self, hello: HelloCommand, offer_compressors: bool) -> RawDocumentBuf {
         let mut command = hello.document();
-        command.append(cstr!("client"), self.metadata.clone());
+        let metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
+        command.append(cstr!("client"), metadata.document().clone());
+        drop(metadata);
         if offer_compressors {
-            command.append(cstr!("compression"), RawArrayBuf::new());
+            let names: RawArrayBuf = self.compressors.iter().map(|c| c.name()).collect();
+            command.append(cstr!("compression"), names);
         }
         // A string, as the handshake specification's test 9 wants it.
         command.append(cstr!("backpressure"), "2");
         command
     }
+
+    fn keys(&self) -> MutexGuard<'_, ScramKeys> {
+        self.keys.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first of the client's compressors that the server knows, whatever the server's order.
+    fn choose_compressor(&self, hello: &HelloReply) -> Option<Compressor> {
+        let known = |own: &&Compressor| hello.compression.iter().any(|name| name == own.name());
+        self.compressors.iter().find(known).copied()
+    }
 }
 
-/// Driver, operating system and platform, cut to what servers accept: first the details of the
-/// operating system go, then the platform.
-fn client_metadata(app_name: Option<&str>) -> RawDocumentBuf {
-    let full = rawdoc! {
-        "type": std::env::consts::OS, "architecture": std::env::consts::ARCH,
-    };
-    let short = rawdoc! { "type": std::env::consts::OS };
-    let candidates = [
-        (&full, Some("Rust")),
-        (&short, Some("Rust")),
-        (&short, None),
-    ];
-    let mut metadata = RawDocumentBuf::new();
-    for (os, platform) in candidates {
-        metadata = metadata_with(app_name, os, platform);
-        if metadata.as_bytes().len() <= MAX_METADATA_LEN {
-            break;
-        }
-    }
-    metadata
-}
-
-fn metadata_with(
-    app_name: Option<&str>,
-    os: &RawDocumentBuf,
-    platform: Option<&str>,
-) -> RawDocumentBuf {
-    let mut metadata = RawDocumentBuf::new();
-    if let Some(name) = app_name {
-        metadata.append(cstr!("application"), rawdoc! { "name": name });
-    }
-    let driver = rawdoc! { "name": "mongo-client", "version": env!("CARGO_PKG_VERSION") };
-    metadata.append(cstr!("driver"), driver);
-    metadata.append(cstr!("os"), os.clone());
-    if let Some(platform) = platform {
-        metadata.append(cstr!("platform"), platform);
-    }
-    metadata
-}
+/// What is left to do after the hello.
+type Unfinished<'a> = Option<(&'a Authenticator, Conversation, Step)>;
 
 impl Connection {
     /// Sends the first hello and takes this connection's limits from the reply.
-    pub(super) async fn shake_hands(&mut self, command: &RawDocument) -> Result<()> {
-        self.send_hello(command, Flags::empty()).await?;
-        let (reply, _) = self.receive_hello().await?;
-        let max = usize::try_from(reply.limits.max_message_size_bytes).unwrap_or(usize::MAX);
+    pub(super) async fn shake_hands<'a>(
+        &mut self,
+        handshake: &'a Handshake,
+        first: HelloCommand,
+    ) -> Result<Unfinished<'a>> {
+        let mut command = handshake.command(first, true);
+        let opening = match &handshake.authenticator {
+            Some(authenticator) => Some((authenticator, authenticator.open(self.nonce()?))),
+            None => None,
+        };
+        if let Some((_, opening)) = &opening {
+            opening.append_to(&mut command);
+        }
+        self.send_hello(&command, Flags::empty()).await?;
+        let (reply, _) = self.receive().await?;
+        if let Some((authenticator, opening)) = &opening {
+            // With credentials, a hello that fails is an authentication that fails.
+            self.check(&reply, authenticator, opening.mechanism())?;
+        }
+        let hello = self.parse_hello(&reply)?;
+        let max = usize::try_from(hello.limits.max_message_size_bytes).unwrap_or(usize::MAX);
         self.limits.max_message_len = max;
-        self.hello = Some(reply);
-        Ok(())
+        self.compressor = handshake.choose_compressor(&hello);
+        let unfinished = match opening {
+            Some((authenticator, opening)) => self.proceed(authenticator, opening, &hello)?,
+            None => None,
+        };
+        self.hello = Some(hello);
+        Ok(unfinished)
+    }
+
+    fn proceed<'a>(
+        &self,
+        authenticator: &'a Authenticator,
+        opening: Opening<'_>,
+        hello: &HelloReply,
+    ) -> Result<Unfinished<'a>> {
+        match opening.proceed(hello) {
+            Ok(next) => Ok(next.map(|(conversation, step)| (authenticator, conversation, step))),
+            Err((mechanism, failure)) => {
+                Err(self.authentication_failed(authenticator, mechanism, failure))
+            }
+        }
+    }
+
+    /// Takes the steps that are left until the connection is authenticated.
+    pub(super) async fn authenticate(
+        &mut self,
+        handshake: &Handshake,
+        unfinished: Unfinished<'_>,
+    ) -> Result<()> {
+        let Some((authenticator, mut conversation, mut step)) = unfinished else {
+            return Ok(());
+        };
+        let mechanism = conversation.mechanism();
+        loop {
+            let next = match step {
+                Step::Done => {
+                    if let Some(keys) = conversation.proved() {
+                        handshake.keys().keep(keys.clone());
+                    }
+                    return Ok(());
+                }
+                Step::Send(command) => {
+                    let envelope = rawdoc! { "$db": conversation.database() };
+                    let reply = self.exchange(&command, &envelope).await?;
+                    self.check(&reply, authenticator, mechanism)?;
+                    conversation.handle(reply.document().as_raw())
+                }
+                Step::Derive(derivation) => {
+                    let known = handshake.keys().find(&derivation);
+                    let keys = match known {
+                        Some(keys) => keys,
+                        None => self.derive(derivation).await?,
+                    };
+                    conversation.derived(keys)
+                }
+            };
+            step = next
+                .map_err(|failure| self.authentication_failed(authenticator, mechanism, failure))?;
+        }
+    }
+
+    /// Computes where it holds no task up. Dropping the future lets the computation end unheard.
+    async fn derive(&self, derivation: Derivation) -> Result<DerivedKeys> {
+        let derived = tokio::task::spawn_blocking(|| derivation.run()).await;
+        derived.map_err(|error| self.io_error(IoAction::Authenticate, std::io::Error::other(error)))
+    }
+
+    /// Insists on `ok: 1`.
+    fn check(
+        &self,
+        reply: &CommandReply,
+        authenticator: &Authenticator,
+        mechanism: AuthMechanism,
+    ) -> Result<()> {
+        match reply.server_error() {
+            Ok(None) => Ok(()),
+            Ok(Some(error)) => {
+                let failure = AuthFailure::Refused(Box::new(error));
+                Err(self.authentication_failed(authenticator, mechanism, failure))
+            }
+            Err(source) => Err(Error::Reply {
+                server: self.server.clone(),
+                source,
+            }),
+        }
+    }
+
+    fn authentication_failed(
+        &self,
+        authenticator: &Authenticator,
+        mechanism: AuthMechanism,
+        failure: AuthFailure,
+    ) -> Error {
+        let error = authenticator.error(self.server.clone(), mechanism, failure);
+        Error::Authentication(Box::new(error))
+    }
+
+    fn nonce(&self) -> Result<String> {
+        use base64::Engine as _;
+        let mut bytes = [0; NONCE_LEN];
+        getrandom::fill(&mut bytes)
+            .map_err(|error| self.io_error(IoAction::Authenticate, std::io::Error::other(error)))?;
+        Ok(base64::engine::general_purpose::STANDARD.encode(bytes))
     }
 
     /// Sends a hello; the flags say whether it may be answered more than once.
@@ -96,12 +226,14 @@ impl Connection {
     /// Reads a reply to a hello; true says that another one follows unasked.
     pub(crate) async fn receive_hello(&mut self) -> Result<(HelloReply, bool)> {
         let (reply, more_to_come) = self.receive().await?;
-        let hello =
-            HelloReply::parse(reply.document().as_raw()).map_err(|source| Error::Hello {
-                server: self.server.clone(),
-                source,
-            })?;
-        Ok((hello, more_to_come))
+        Ok((self.parse_hello(&reply)?, more_to_come))
+    }
+
+    fn parse_hello(&self, reply: &CommandReply) -> Result<HelloReply> {
+        HelloReply::parse(reply.document().as_raw()).map_err(|source| Error::Hello {
+            server: self.server.clone(),
+            source,
+        })
     }
 }
 
@@ -110,27 +242,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn metadata_fits_whatever_the_application_name() {
-        for name in [None, Some(""), Some("tail"), Some("n".repeat(128).as_str())] {
-            let metadata = client_metadata(name);
-            assert!(metadata.as_bytes().len() <= MAX_METADATA_LEN, "{name:?}");
+    fn only_application_connections_offer_compressors() {
+        let handshake = Handshake::new(None, &Environment::default())
+            .with_compressors(vec![Compressor::Zstd, Compressor::Snappy]);
+        for offer in [true, false] {
+            let command = handshake.command(HelloCommand::Legacy, offer);
+            let offered = command.get("compression").unwrap();
+            let expected: RawArrayBuf = ["zstd", "snappy"].into_iter().collect();
             assert_eq!(
-                metadata.get("application").unwrap().is_some(),
-                name.is_some()
+                offered.and_then(|value| value.as_array()),
+                offer.then_some(&*expected)
             );
+            assert_eq!(command.get_str("backpressure").unwrap(), "2");
+            let first = command.iter().next().unwrap().unwrap();
+            assert_eq!(first.0.as_str(), "isMaster");
         }
     }
 
     #[test]
-    fn only_application_connections_offer_compressors() {
-        let handshake = Handshake::new(None);
-        for offer in [true, false] {
-            let command = handshake.command(HelloCommand::Legacy, offer);
-            assert_eq!(command.get("compression").unwrap().is_some(), offer);
-            assert_eq!(command.get_str("backpressure").unwrap(), "2");
+    fn the_clients_order_chooses_the_compressor() {
+        use Compressor::{Snappy, Zstd};
+        for (own, server, expected) in [
+            (vec![Zstd, Snappy], vec!["snappy", "zstd"], Some(Zstd)),
+            (vec![Snappy, Zstd], vec!["zstd", "snappy"], Some(Snappy)),
+            (vec![Snappy, Zstd], vec!["zstd"], Some(Zstd)),
+            (vec![Snappy], vec!["zstd"], None),
+            (vec![Snappy], vec![], None),
+            (vec![], vec!["snappy"], None),
+        ] {
+            let handshake =
+                Handshake::new(None, &Environment::default()).with_compressors(own.clone());
+            let listed: RawArrayBuf = server.iter().copied().collect();
+            let mut reply = rawdoc! { "ok": 1, "isWritablePrimary": true, "maxWireVersion": 17 };
+            reply.append(cstr!("compression"), listed);
+            let hello = HelloReply::parse(&reply).unwrap();
             assert_eq!(
-                command.iter().next().unwrap().unwrap().0.as_str(),
-                "isMaster"
+                handshake.choose_compressor(&hello),
+                expected,
+                "{own:?} {server:?}"
             );
         }
     }

@@ -19,11 +19,14 @@ const RETRYABLE_READ: [i32; 13] = [
     13436, // NotPrimaryOrSecondary
 ];
 
+/// Whether a command that was refused with this code may be sent again if it is a read.
+pub(crate) fn is_retryable(code: i32) -> bool {
+    RETRYABLE_READ.contains(&code)
+}
+
 /// Whether the reply is an error after which a read may be sent again.
 pub(crate) fn is_retryable_read(reply: &CommandReply) -> bool {
     // A reply that cannot be read is not worth another one.
     let error = reply.server_error().ok().flatten();
-    error
-        .and_then(|error| error.code)
-        .is_some_and(|code| RETRYABLE_READ.contains(&code))
+    error.and_then(|error| error.code).is_some_and(is_retryable)
 }

@@ -3,11 +3,12 @@
 use std::io;
 use std::sync::Arc;
 
-use mongo_topology::ErrorPhase;
+use mongo_topology::{ErrorPhase, SYSTEM_OVERLOADED_ERROR};
 use tokio::sync::watch;
 
 use super::Pool;
 use super::machine::{ConnectionId, Input, Standing};
+use crate::connection::ConnectFailure;
 use crate::error::{Error, IoAction, Violation};
 
 /// Opens a connection and tells the pool how that went, or gives it up when the pool has no use
@@ -35,12 +36,20 @@ pub(super) async fn run(
             }
             pool.apply(&established, None);
         }
-        Err(error) => {
-            let error = of_handshake(error);
+        Err(ConnectFailure { phase, error }) => {
+            let error = while_opening(phase, error);
+            if let Error::Authentication(refused) = &error {
+                let mut shared = pool.lock();
+                // Old news and overload do not pause the pool, so they must not explain a pause.
+                if shared.machine.generation() == generation
+                    && !error.has_label(SYSTEM_OVERLOADED_ERROR)
+                {
+                    shared.unauthenticated = Some(refused.clone());
+                }
+            }
             // Before the topology hears of it and clears the pool, which then fails all waiters
             // but the one that this error belongs to.
             pool.apply(&Input::EstablishFailing(id), None);
-            let phase = ErrorPhase::Connecting;
             pool.context
                 .topology
                 .report(&pool.server, (generation, None), phase, &error)
@@ -51,9 +60,13 @@ pub(super) async fn run(
 }
 
 /// Says of a broken connection that it broke while it was being opened, which makes it a sign of
-/// overload rather than of a server that is gone ([`Error::has_label`]).
-fn of_handshake(error: Error) -> Error {
-    let action = IoAction::Handshake;
+/// overload rather than of a server that is gone ([`Error::has_label`]), unless the server has
+/// answered the hello already.
+fn while_opening(phase: ErrorPhase, error: Error) -> Error {
+    let action = match phase {
+        ErrorPhase::Authenticating => IoAction::Authenticate,
+        _ => IoAction::Handshake,
+    };
     match error {
         Error::Io {
             server,

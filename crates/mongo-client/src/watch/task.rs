@@ -315,6 +315,9 @@ fn failed(error: Error) -> Input {
         Error::Malformed { .. } | Error::Violation { .. } | Error::Reply { .. } => {
             FailureKind::Protocol
         }
+        // The same from a server that is ending while it authenticates.
+        Error::Authentication(_) if error.says_try_elsewhere() => FailureKind::Network,
+        Error::Authentication(_) => FailureKind::Authentication,
         Error::Tls { failure, .. } if failure.is_hang_up() => FailureKind::Network,
         Error::Tls { .. } => FailureKind::Authentication,
         Error::Shutdown => FailureKind::Shutdown,

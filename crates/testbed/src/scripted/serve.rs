@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf};
 use bytes::BytesMut;
-use mongo_wire::{Document, Flags, Limits, Message, OpMsg, OpReply, decode};
+use mongo_wire::{Document, Flags, Frame, Limits, Message, OpMsg, OpReply};
 
 use super::{Answer, Received, Shared, State, Step, reset_on_drop};
 
@@ -72,8 +72,10 @@ impl Connection<'_> {
         let mut bytes = BytesMut::new();
         let mut chunk = vec![0; READ_SIZE];
         loop {
-            while let Some(message) = decode(&mut bytes, &Limits::default())? {
-                let received = self.receive(&message)?;
+            while let Some(frame) = Frame::decode(&mut bytes, &Limits::default())? {
+                let compressed = frame.compressor().is_some();
+                let message = Message::from_frame(frame, &Limits::default())?;
+                let received = self.receive(&message, compressed)?;
                 self.shared
                     .change(|state| state.received.push(received.clone()));
                 if self.answer(&received)?.is_break() {
@@ -88,7 +90,7 @@ impl Connection<'_> {
         }
     }
 
-    fn receive(&self, message: &Message) -> Result<Received> {
+    fn receive(&self, message: &Message, compressed: bool) -> Result<Received> {
         let (body, legacy) = match message {
             Message::Msg(message) => (message.body(), false),
             Message::Query(query) => (&query.query, true),
@@ -104,6 +106,7 @@ impl Connection<'_> {
             request_id: message.request_id(),
             exhaust_allowed: false,
             more_to_come: false,
+            compressed,
             legacy,
         };
         match message {

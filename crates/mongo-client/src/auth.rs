@@ -1,0 +1,286 @@
+//! Authentication as machines (Authentication specification): documents in, documents out.
+//!
+//! An [`Authenticator`] is a client's credential. Each connection begins with an [`Opening`], whose elements go into the first hello;
+//! from the reply follows a [`Conversation`], which says step by step what to do:
+//!
+//! ```text
+//! Opening --hello's reply--> Conversation --+--> Send: run the command, handle its reply
+//!                                           +--> Derive: compute for a while, hand in the result
+//!                                           +--> Done
+//! ```
+//!
+//! Nothing here does IO, takes the time or is random: the nonce is given.
+
+mod failure;
+mod plain;
+mod sasl;
+mod scram;
+mod x509;
+
+use std::fmt;
+
+use bson::{RawDocument, RawDocumentBuf, cstr};
+use mongo_topology::{HelloReply, ServerType};
+use mongo_uri::{AuthMechanism, Credential, CredentialError};
+
+pub use failure::{AuthFailure, AuthenticationError, ScramFault};
+pub(crate) use scram::{Derivation, DerivedKeys, ScramKeys};
+
+use self::scram::Scram;
+use crate::error::Misuse;
+
+/// What a client authenticates with.
+#[derive(Debug)]
+pub(crate) struct Authenticator {
+    credential: Credential,
+}
+
+impl Authenticator {
+    /// Takes a credential that can be used as it is.
+    ///
+    /// # Errors
+    /// [`Misuse::Unsupported`] for a mechanism that is not there, [`Misuse::Credential`] when the
+    /// user or the password is missing.
+    pub(crate) fn new(credential: Credential) -> Result<Self, Misuse> {
+        let unsupported = |what| Err(Misuse::Unsupported { what });
+        let mechanism = credential.mechanism.unwrap_or(AuthMechanism::ScramSha256);
+        match mechanism {
+            AuthMechanism::ScramSha1 | AuthMechanism::ScramSha256 | AuthMechanism::Plain => {
+                let missing = if credential.username.as_deref().is_none_or(str::is_empty) {
+                    CredentialError::MissingUsername(mechanism)
+                } else if credential.password.is_none() {
+                    CredentialError::MissingPassword(mechanism)
+                } else {
+                    return Ok(Self { credential });
+                };
+                Err(Misuse::Credential { reason: missing })
+            }
+            AuthMechanism::MongoDbX509 => Ok(Self { credential }),
+            AuthMechanism::Gssapi => unsupported("authMechanism=GSSAPI (Kerberos)"),
+            AuthMechanism::MongoDbAws => unsupported("authMechanism=MONGODB-AWS"),
+            AuthMechanism::MongoDbOidc => unsupported("authMechanism=MONGODB-OIDC"),
+            _ => unsupported("an authMechanism that this version does not know"),
+        }
+    }
+
+    /// Begins a connection. The nonce must be new and unpredictable for each one.
+    pub(crate) fn open(&self, nonce: String) -> Opening<'_> {
+        let mechanism = self
+            .credential
+            .mechanism
+            .unwrap_or(AuthMechanism::ScramSha256);
+        // PLAIN would show the password before it is known that the server wants it.
+        let speculated = (mechanism != AuthMechanism::Plain)
+            // A password that SHA-256 cannot take may still do for SHA-1.
+            .then(|| self.conversation(mechanism, nonce.clone()).ok())
+            .flatten();
+        Opening {
+            authenticator: self,
+            nonce,
+            speculated,
+        }
+    }
+
+    fn conversation(
+        &self,
+        mechanism: AuthMechanism,
+        nonce: String,
+    ) -> Result<Conversation, AuthFailure> {
+        let state = match mechanism {
+            AuthMechanism::MongoDbX509 => State::X509,
+            AuthMechanism::Plain => State::Plain,
+            AuthMechanism::ScramSha1 => self.scram(scram::Hash::Sha1, nonce)?,
+            _ => self.scram(scram::Hash::Sha256, nonce)?,
+        };
+        Ok(Conversation {
+            mechanism,
+            credential: self.credential.clone(),
+            state,
+        })
+    }
+
+    fn scram(&self, hash: scram::Hash, nonce: String) -> Result<State, AuthFailure> {
+        let password = hash.password(self.username(), self.password())?;
+        let scram = Scram::new(hash, self.username(), password, nonce);
+        Ok(State::Scram(Box::new(scram)))
+    }
+
+    fn username(&self) -> &str {
+        self.credential.username.as_deref().unwrap_or_default()
+    }
+
+    fn password(&self) -> &str {
+        self.credential
+            .password
+            .as_ref()
+            .map_or("", |password| password.expose())
+    }
+
+    /// Describes a failure on one server.
+    pub(crate) fn error(
+        &self,
+        server: mongo_uri::ServerAddress,
+        mechanism: AuthMechanism,
+        failure: AuthFailure,
+    ) -> AuthenticationError {
+        AuthenticationError {
+            server,
+            mechanism,
+            user: self.credential.username.clone(),
+            database: self.credential.source.clone(),
+            failure,
+        }
+    }
+}
+
+/// A connection before its first hello.
+#[derive(Debug)]
+pub(crate) struct Opening<'a> {
+    authenticator: &'a Authenticator,
+    nonce: String,
+    speculated: Option<Conversation>,
+}
+
+impl Opening<'_> {
+    /// The mechanism that is hoped for, to name in errors before one is agreed on.
+    pub(crate) fn mechanism(&self) -> AuthMechanism {
+        let given = self.authenticator.credential.mechanism;
+        given.unwrap_or(AuthMechanism::ScramSha256)
+    }
+
+    /// Adds what the first hello asks and tries (Handshake, "Speculative Authentication").
+    pub(crate) fn append_to(&self, hello: &mut RawDocumentBuf) {
+        let credential = &self.authenticator.credential;
+        if credential.mechanism.is_none() {
+            let user = self.authenticator.username();
+            let asked = format!("{}.{user}", credential.source);
+            hello.append(cstr!("saslSupportedMechs"), asked);
+        }
+        if let Some(conversation) = &self.speculated {
+            let mut command = conversation.first_command();
+            command.append(cstr!("db"), credential.source.as_str());
+            hello.append(cstr!("speculativeAuthenticate"), command);
+        }
+    }
+
+    /// Goes on after the hello's reply; `None` for a server that authenticates nobody.
+    pub(crate) fn proceed(
+        self,
+        hello: &HelloReply,
+    ) -> Result<Option<(Conversation, Step)>, (AuthMechanism, AuthFailure)> {
+        if hello.server_type == ServerType::RsArbiter {
+            return Ok(None);
+        }
+        let given = self.authenticator.credential.mechanism;
+        let mechanism = given.unwrap_or_else(|| negotiated(hello));
+        let fail = |failure| (mechanism, failure);
+        let speculated = self.speculated.filter(|c| c.mechanism == mechanism);
+        let answer = hello
+            .document()
+            .get_document("speculativeAuthenticate")
+            .ok();
+        if let (Some(mut conversation), Some(answer)) = (speculated, answer) {
+            let step = conversation.handle(answer).map_err(fail)?;
+            return Ok(Some((conversation, step)));
+        }
+        let conversation = self.authenticator.conversation(mechanism, self.nonce);
+        let conversation = conversation.map_err(fail)?;
+        let first = Step::Send(conversation.first_command());
+        Ok(Some((conversation, first)))
+    }
+}
+
+/// "Default Authentication Methods": SHA-256 where the server lists it for this user, else SHA-1,
+/// listed or not. Other names in the list do not matter.
+fn negotiated(hello: &HelloReply) -> AuthMechanism {
+    let listed = hello.sasl_supported_mechs.as_ref();
+    let sha256 = AuthMechanism::ScramSha256;
+    if listed.is_some_and(|names| names.iter().any(|name| name == sha256.as_str())) {
+        sha256
+    } else {
+        AuthMechanism::ScramSha1
+    }
+}
+
+/// What a conversation needs next.
+pub(crate) enum Step {
+    /// Run this command on [`Conversation::database`] and hand its reply in.
+    Send(RawDocumentBuf),
+    /// Compute this, which takes milliseconds, or look it up, and hand the result in.
+    Derive(Derivation),
+    /// The connection is authenticated.
+    Done,
+}
+
+/// Not the command, which may hold a password.
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Send(_) => "Send",
+            Self::Derive(_) => "Derive",
+            Self::Done => "Done",
+        })
+    }
+}
+
+/// One authentication of one connection.
+#[derive(Debug)]
+pub(crate) struct Conversation {
+    mechanism: AuthMechanism,
+    credential: Credential,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Scram(Box<Scram>),
+    Plain,
+    X509,
+}
+
+impl Conversation {
+    pub(crate) fn mechanism(&self) -> AuthMechanism {
+        self.mechanism
+    }
+
+    /// The database that the commands go to.
+    pub(crate) fn database(&self) -> &str {
+        &self.credential.source
+    }
+
+    fn first_command(&self) -> RawDocumentBuf {
+        match &self.state {
+            State::Scram(scram) => scram.first_command(),
+            State::Plain => plain::command(&self.credential),
+            State::X509 => x509::command(self.credential.username.as_deref()),
+        }
+    }
+
+    /// Takes the reply to the last command; `ok` was looked at before.
+    pub(crate) fn handle(&mut self, reply: &RawDocument) -> Result<Step, AuthFailure> {
+        match &mut self.state {
+            State::Scram(scram) => scram.handle(reply),
+            State::Plain => plain::handle(reply),
+            State::X509 => Ok(Step::Done),
+        }
+    }
+
+    /// Takes what was derived.
+    pub(crate) fn derived(&mut self, keys: DerivedKeys) -> Result<Step, AuthFailure> {
+        match &mut self.state {
+            State::Scram(scram) => scram.derived(keys),
+            State::Plain | State::X509 => Err(AuthFailure::Malformed { field: "payload" }),
+        }
+    }
+
+    /// At the end: the keys to use the next time.
+    pub(crate) fn proved(&self) -> Option<&DerivedKeys> {
+        match &self.state {
+            State::Scram(scram) => scram.proved(),
+            State::Plain | State::X509 => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+//! Why a connection could not be authenticated.
+
+use std::fmt;
+
+use mongo_uri::{AuthMechanism, ServerAddress};
+use mongo_wire::ServerError;
+
+/// A server did not take the credential, or did not prove that it knows it. Holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthenticationError {
+    /// The server.
+    pub server: ServerAddress,
+    /// The mechanism: the one asked for, or the one agreed on with the server.
+    pub mechanism: AuthMechanism,
+    /// The user, if the mechanism has one.
+    pub user: Option<String>,
+    /// The database that authenticates, `authSource`.
+    pub database: String,
+    /// What went wrong.
+    pub failure: AuthFailure,
+}
+
+impl AuthenticationError {
+    /// The error without the server's address.
+    pub(crate) fn without_server(&self) -> String {
+        let Self {
+            mechanism,
+            user,
+            database,
+            failure,
+            ..
+        } = self;
+        let user = user.as_ref().map(|user| format!(" of {user:?}"));
+        let user = user.unwrap_or_default();
+        format!("authentication{user} on {database} by {mechanism} failed: {failure}")
+    }
+}
+
+impl fmt::Display for AuthenticationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.server, self.without_server())
+    }
+}
+
+impl std::error::Error for AuthenticationError {}
+
+/// What went wrong in an authentication.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthFailure {
+    /// The server answered with `ok: 0`.
+    #[error("{0}{advice}", advice = advice(.0))]
+    Refused(Box<ServerError>),
+    /// SCRAM-SHA-256 cannot take this password: SASLprep (RFC 4013) forbids one of its characters.
+    #[error("the password has a character that SASLprep forbids: use another password")]
+    ForbiddenPassword,
+    /// A field of a reply is missing or of another type.
+    #[error("malformed reply: {field} is missing or no such thing")]
+    Malformed {
+        /// Which field.
+        field: &'static str,
+    },
+    /// The server did not keep to the SCRAM exchange. It may not be who it says.
+    #[error("{0}")]
+    Scram(ScramFault),
+}
+
+/// How a server broke the rules of SCRAM (RFC 5802).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScramFault {
+    /// A message of the server does not follow the grammar.
+    #[error("malformed SCRAM message: {expected} expected")]
+    Malformed {
+        /// What should stand there.
+        expected: &'static str,
+    },
+    /// The server's nonce does not begin with ours, or adds nothing to it.
+    #[error("the server's nonce does not continue the client's")]
+    Nonce,
+    /// The iteration count is so low that the password could be guessed, or so high that deriving
+    /// the key would not end.
+    #[error("iteration count {found} is outside {minimum} to {maximum}")]
+    Iterations {
+        /// The server's count.
+        found: u32,
+        /// The least that is safe.
+        minimum: u32,
+        /// The most that this client computes.
+        maximum: u32,
+    },
+    /// The server does not know the password: its signature is wrong or missing.
+    #[error("the server could not prove that it knows the password")]
+    ServerSignature,
+    /// The server ended the exchange with an error of its own.
+    #[error("the server says {0:?}")]
+    Server(String),
+    /// The exchange did not end when it should have.
+    #[error("the exchange goes on after its last message")]
+    Endless,
+}
+
+impl From<ScramFault> for AuthFailure {
+    fn from(fault: ScramFault) -> Self {
+        Self::Scram(fault)
+    }
+}
+
+/// What to look at. Servers do not tell a wrong password from an unknown user.
+fn advice(error: &ServerError) -> &'static str {
+    /// `AuthenticationFailed`.
+    const FAILED: i32 = 18;
+    /// `MechanismUnavailable`.
+    const NO_MECHANISM: i32 = 334;
+    match error.code {
+        Some(FAILED) => {
+            "; check the user name, the password, authSource, and whether the user has this \
+             mechanism"
+        }
+        Some(NO_MECHANISM) => "; choose an authMechanism that the server has enabled",
+        _ => "",
+    }
+}

@@ -1,0 +1,20 @@
+//! Authentication and compression: against a real replica set with access control, and against
+//! scripted servers for what it cannot show.
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
+
+mod authentication;
+mod compression;
+mod deployment;
+mod scripted;
+mod server_api;
+
+use std::time::Duration;
+
+/// Nothing here takes longer unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+async fn within<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, work)
+        .await
+        .expect("this hangs")
+}
