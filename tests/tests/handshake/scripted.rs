@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bson::spec::BinarySubtype;
 use bson::{Binary, RawBsonRef, RawDocument, RawDocumentBuf, doc, rawdoc};
-use integration_tests::recorder::Recorder;
+use integration_tests::recorder::{Counts, Recorder};
 use mongo_client::events::CmapEvent;
 use mongo_client::uri::AuthMechanism;
 use mongo_client::{
@@ -165,7 +165,11 @@ async fn wrong_credentials_cause_no_storm_and_leave_nobody_waiting() {
     server.always("saslStart", |_| {
         Answer::error(18, "AuthenticationFailed", &[])
     });
-    let client = client(&server, "user:wrong@", "heartbeatFrequencyMS=60000");
+    let recorder = Recorder::default();
+    let address = server.address();
+    let uri = format!("mongodb://user:wrong@{address}/?heartbeatFrequencyMS=60000");
+    let options = ClientOptions::parse(&uri).unwrap();
+    let client = Client::with_options(options.on_event(recorder.listener())).unwrap();
     let started = Instant::now();
     let pings: Vec<_> = (0..50)
         .map(|_| {
@@ -182,7 +186,14 @@ async fn wrong_credentials_cause_no_storm_and_leave_nobody_waiting() {
         "{:?}",
         started.elapsed()
     );
-    // maxConnecting is 2, and the first failure answers whoever waits.
+    // maxConnecting is 2, and the first failure answers whoever waits, also while another attempt
+    // is under way.
+    recorder
+        .wait_for(|events| {
+            let counts = Counts::of(events);
+            counts.created == counts.closed
+        })
+        .await;
     let attempts = server.received_named("saslStart").len();
     assert!(
         (1..=6).contains(&attempts),
