@@ -203,6 +203,7 @@ async fn what_is_not_there_yet_is_refused_before_anything_is_sent() {
         "mongodb://key:secret@localhost/?authMechanism=MONGODB-AWS",
         "mongodb+srv://example.com/",
         "mongodb://localhost/?loadBalanced=true",
+        "mongodb://localhost/?timeoutMS=100",
     ] {
         let error = Client::new(uri).unwrap_err();
         assert!(
@@ -210,6 +211,31 @@ async fn what_is_not_there_yet_is_refused_before_anything_is_sent() {
             "{uri}: {error}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_option_without_effect_is_warned_of() {
+    let uri = "mongodb://localhost/?readConcernLevel=majority&w=1&retryWrites=true";
+    let client = Client::new(uri).unwrap();
+    let options: Vec<_> = client
+        .warnings()
+        .iter()
+        .map(|w| w.option.as_str())
+        .collect();
+    assert_eq!(
+        options,
+        [
+            "readConcernLevel",
+            "w, journal or wTimeoutMS",
+            "retryWrites"
+        ]
+    );
+    assert!(
+        Client::new("mongodb://localhost/")
+            .unwrap()
+            .warnings()
+            .is_empty()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -117,12 +117,14 @@ impl Client {
             limits,
             Events::new(client_options.listener),
         );
+        let without_effect = without_effect(&client_options.uri.options);
         let ConnectionString {
             mut warnings,
             default_database,
             ..
         } = client_options.uri;
         warnings.extend(lacking);
+        warnings.extend(without_effect);
         let (closing, _) = watch::channel(false);
         let inner = Inner {
             topology,
@@ -285,6 +287,27 @@ fn lacking_compressors(options: &UriOptions) -> Option<Warning> {
     })
 }
 
+/// A warning for each option that is given and not obeyed, where that changes no result.
+fn without_effect(options: &UriOptions) -> Vec<Warning> {
+    let given = [
+        (options.read_concern.is_some(), "readConcernLevel"),
+        (options.write_concern.is_some(), "w, journal or wTimeoutMS"),
+        (options.retry_writes == Some(true), "retryWrites"),
+        (options.max_adaptive_retries.is_some(), "maxAdaptiveRetries"),
+        (
+            options.enable_overload_retargeting.is_some(),
+            "enableOverloadRetargeting",
+        ),
+    ];
+    let given = given.into_iter().filter(|(is_given, _)| *is_given);
+    let warning = |(_, option): (bool, &str)| Warning {
+        option: option.to_owned(),
+        value: String::new(),
+        kind: WarningKind::NoEffect,
+    };
+    given.map(warning).collect()
+}
+
 fn refuse_unsupported(client_options: &ClientOptions) -> Result<()> {
     let uri = &client_options.uri;
     let options = &uri.options;
@@ -300,6 +323,10 @@ fn refuse_unsupported(client_options: &ClientOptions) -> Result<()> {
         ),
         (has_socket && cfg!(not(unix)), "a unix socket"),
         (options.load_balanced == Some(true), "load balancing"),
+        (
+            options.timeout.is_some_and(|limit| !limit.is_zero()),
+            "a limit for whole operations (timeoutMS)",
+        ),
     ];
     match asked.into_iter().find(|(asked, _)| *asked) {
         Some((_, what)) => Err(Error::Misuse(Misuse::Unsupported { what })),

@@ -8,7 +8,7 @@
 //! It is no driver: no CRUD, no query builder, no result types. It has no sessions, DNS seed
 //! lists or load balancing yet, nor the mechanisms MONGODB-AWS, MONGODB-OIDC and GSSAPI; a
 //! connection string that needs one of them is refused with a clear error, not ignored.
-//! `timeoutMS` has no effect yet.
+//! `timeoutMS` is refused too.
 //!
 //! Servers are reached over TCP or unix sockets, by way of a SOCKS5 proxy or not, and with TLS by
 //! the default feature `tls`. A caller's own configuration of TLS goes into [`ClientOptions`].

@@ -54,6 +54,9 @@ pub enum WarningKind {
         /// Their names.
         names: Vec<String>,
     },
+    /// An option that the program reading the connection string does not obey. This crate, which
+    /// obeys none, never says so itself.
+    NoEffect,
     /// A mechanism property this crate does not know, or a piece without a colon; the others apply.
     InvalidProperty {
         /// The property's name, or `***` for a piece that has none.
@@ -82,6 +85,7 @@ impl fmt::Display for Warning {
             WarningKind::InvalidValue { expected } => {
                 write!(f, "{option}={value} ignored: use {expected}")
             }
+            WarningKind::NoEffect => write!(f, "{option} has no effect here: remove it"),
             WarningKind::EmptyValue => {
                 write!(
                     f,
