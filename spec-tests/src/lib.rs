@@ -8,6 +8,7 @@
 //! - [`case`] is one runnable case, and how cases become named tests.
 //! - [`pure`] holds the suites that need no server.
 //! - [`cmap`] is the suite of connection pools, some of whose cases need a real one.
+//! - [`unified`] runs the cases of the unified test format against a deployment.
 //!
 //! The tests come from the folder that the environment variable `SPEC_TESTS_DIR` names, else from
 //! the set that [`testbed::specs::obtain`] fetches. Nothing depends on the number of files, but a
@@ -23,3 +24,4 @@ pub mod cmap;
 pub mod dir;
 pub mod json;
 pub mod pure;
+pub mod unified;

@@ -1,0 +1,60 @@
+//! What a case runs against.
+
+use testbed::mongod::Version;
+
+use super::Document;
+
+/// The kind of a deployment, as `runOnRequirements` name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TopologyKind {
+    /// One server outside any replica set.
+    Single,
+    /// A replica set.
+    ReplicaSet,
+    /// Mongos servers.
+    Sharded,
+    /// Mongos servers behind a load balancer.
+    LoadBalanced,
+}
+
+impl TopologyKind {
+    /// The format's name for the kind.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Single => "single",
+            Self::ReplicaSet => "replicaset",
+            Self::Sharded => "sharded",
+            Self::LoadBalanced => "load-balanced",
+        }
+    }
+}
+
+/// A running deployment, which the runner talks to with clients of its own.
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    /// The connection string of an ordinary client, credentials and all.
+    pub uri: String,
+    /// Sharded or load-balanced: the connection string that reaches a single mongos, for
+    /// `useMultipleMongoses: false`. `None` where `uri` is as good.
+    pub uri_single: Option<String>,
+    /// Sharded or load-balanced: the connection string that reaches several, for
+    /// `useMultipleMongoses: true`. `None` if there is only one.
+    pub uri_multiple: Option<String>,
+    /// Which kind it is.
+    pub topology: TopologyKind,
+    /// The version of its servers.
+    pub server_version: Version,
+    /// Whether its servers want clients to authenticate.
+    pub auth: bool,
+    /// The reply to `getParameter: "*"`.
+    pub server_parameters: Document,
+}
+
+/// What a run adds to each case.
+#[derive(Clone, Debug, Default)]
+pub struct ExtraOptions {
+    /// Options for the connection string of every client, such as `compressors`; those that a case
+    /// gives itself win.
+    pub uri_options: Vec<(String, String)>,
+}
