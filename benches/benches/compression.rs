@@ -2,10 +2,9 @@
 
 use std::hint::black_box;
 
-use benches::cpu_time::{CpuTime, criterion};
 use benches::messages::{SIZES, frame, message};
+use benches::pairs::Pairs;
 use bytes::BytesMut;
-use criterion::{BenchmarkGroup, Criterion, SamplingMode};
 use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress};
 use mongo_wire::{Compressor, Flags, Limits, Message};
 
@@ -79,14 +78,7 @@ fn zstd_deflate(plain: &[u8], _: usize) -> Vec<u8> {
     zstd::bulk::compress(plain, zstd::DEFAULT_COMPRESSION_LEVEL).expect("there is room")
 }
 
-/// A group whose samples are all of the same length, as suits what takes long.
-fn flat<'a>(c: &'a mut Criterion<CpuTime>, name: &str) -> BenchmarkGroup<'a, CpuTime> {
-    let mut group = c.benchmark_group(name);
-    group.sampling_mode(SamplingMode::Flat);
-    group
-}
-
-fn compressed(c: &mut Criterion<CpuTime>) {
+fn compressed(pairs: &Pairs) {
     let limits = Limits::default();
     for (size, case) in SIZES {
         let message = message(size, Flags::empty());
@@ -96,31 +88,37 @@ fn compressed(c: &mut Criterion<CpuTime>) {
             let frame = frame(&message, Some(compressor));
             let payload = &frame.body[PREFIX..];
             let case = format!("{} {case}", method.name);
-            flat(c, "inflate").bench_function(&case, |b| {
-                b.iter(|| (method.inflate)(black_box(payload), plain.len()));
-            });
-            flat(c, "decode compressed").bench_function(&case, |b| {
-                b.iter(|| Message::from_frame(black_box(&frame).clone(), &limits).expect("good"));
-            });
-            flat(c, "deflate").bench_function(&case, |b| {
-                b.iter(|| (method.deflate)(black_box(&plain), plain.len()));
-            });
+            let mut decode = || {
+                let read = Message::from_frame(black_box(&frame).clone(), &limits);
+                drop(black_box(read).expect("good"));
+            };
+            let mut inflate = || {
+                black_box((method.inflate)(black_box(payload), plain.len()));
+            };
+            pairs.measure(
+                &case,
+                ("decode compressed", &mut decode),
+                ("inflate", &mut inflate),
+            );
             let mut wire = BytesMut::new();
-            flat(c, "encode compressed").bench_function(&case, |b| {
-                b.iter(|| {
-                    wire.clear();
-                    let message = black_box(&message);
-                    message
-                        .encode_compressed(&mut wire, compressor, &limits)
-                        .expect("good");
-                });
-            });
+            let mut encode = || {
+                wire.clear();
+                black_box(&message)
+                    .encode_compressed(&mut wire, compressor, &limits)
+                    .expect("good");
+            };
+            let mut deflate = || {
+                black_box((method.deflate)(black_box(&plain), plain.len()));
+            };
+            pairs.measure(
+                &case,
+                ("encode compressed", &mut encode),
+                ("deflate", &mut deflate),
+            );
         }
     }
 }
 
 fn main() {
-    let mut criterion = criterion(20, 500);
-    compressed(&mut criterion);
-    criterion.final_summary();
+    compressed(&Pairs::from_args());
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use benches::cpu_time::{CpuTime, criterion};
 use benches::messages::{SIZES, frame, hollow_stream, message, reply, wire};
+use benches::pairs::Pairs;
 use bytes::BytesMut;
 use criterion::Criterion;
-use mongo_wire::{CommandReply, Flags, Limits, Message, decode};
+use mongo_wire::{CommandReply, Flags, Limits, Message, OpMsg, decode};
 
 /// How many bytes of messages are decoded out of one buffer.
 const STREAM_BYTES: usize = 512 << 20;
@@ -34,8 +35,7 @@ fn time_decoding(size: usize, count: u64) -> Duration {
     spent
 }
 
-fn plain(c: &mut Criterion<CpuTime>) {
-    let limits = Limits::default();
+fn decoded(c: &mut Criterion<CpuTime>) {
     for (size, case) in SIZES {
         // Setting up takes longer than what is measured.
         let mut group = c.benchmark_group("decode");
@@ -43,59 +43,69 @@ fn plain(c: &mut Criterion<CpuTime>) {
         group.measurement_time(Duration::from_millis(100));
         group.bench_function(case, |b| b.iter_custom(|count| time_decoding(size, count)));
         group.finish();
-
-        let message = message(size, Flags::empty());
-        let bytes = wire(&message);
-        let mut copy = BytesMut::with_capacity(bytes.len());
-        c.benchmark_group("memcpy").bench_function(case, |b| {
-            b.iter(|| {
-                copy.clear();
-                copy.extend_from_slice(black_box(&bytes));
-            });
-        });
-        c.benchmark_group("encode").bench_function(case, |b| {
-            b.iter(|| {
-                copy.clear();
-                black_box(&message)
-                    .encode(&mut copy, &limits)
-                    .expect("within the limits");
-            });
-        });
     }
 }
 
-fn checksummed(c: &mut Criterion<CpuTime>) {
+fn encoded(pairs: &Pairs) {
+    let limits = Limits::default();
+    for (size, case) in SIZES {
+        let message = message(size, Flags::empty());
+        let bytes = wire(&message);
+        let mut ours = BytesMut::with_capacity(bytes.len());
+        let mut bare = ours.clone();
+        pairs.measure(
+            case,
+            ("encode", &mut || encode_into(&mut ours, &message, &limits)),
+            ("memcpy", &mut || copy_into(&mut bare, &bytes)),
+        );
+    }
+}
+
+fn checksummed(pairs: &Pairs) {
     let limits = Limits::default();
     for (size, case) in SIZES {
         let message = message(size, Flags::CHECKSUM_PRESENT);
         let bytes = wire(&message);
         let frame = frame(&message, None);
-        let mut copy = BytesMut::with_capacity(bytes.len());
-        c.benchmark_group("crc32c").bench_function(case, |b| {
-            b.iter(|| crc32c::crc32c(black_box(&bytes[..bytes.len() - 4])));
-        });
-        c.benchmark_group("memcpy and crc32c")
-            .bench_function(case, |b| {
-                b.iter(|| {
-                    copy.clear();
-                    copy.extend_from_slice(black_box(&bytes));
-                    crc32c::crc32c(&copy[..bytes.len() - 4])
-                });
-            });
-        c.benchmark_group("decode with checksum")
-            .bench_function(case, |b| {
-                b.iter(|| Message::from_frame(black_box(&frame).clone(), &limits).expect("good"));
-            });
-        c.benchmark_group("encode with checksum")
-            .bench_function(case, |b| {
-                b.iter(|| {
-                    copy.clear();
-                    black_box(&message)
-                        .encode(&mut copy, &limits)
-                        .expect("within the limits");
-                });
-            });
+        let covered = bytes.len() - 4;
+        let mut decode = || {
+            let read = Message::from_frame(black_box(&frame).clone(), &limits);
+            drop(black_box(read).expect("good"));
+        };
+        let mut bare = || {
+            black_box(crc32c::crc32c(black_box(&bytes[..covered])));
+        };
+        pairs.measure(
+            case,
+            ("decode with checksum", &mut decode),
+            ("crc32c", &mut bare),
+        );
+
+        let mut ours = BytesMut::with_capacity(bytes.len());
+        let mut bare = ours.clone();
+        pairs.measure(
+            case,
+            ("encode with checksum", &mut || {
+                encode_into(&mut ours, &message, &limits);
+            }),
+            ("memcpy and crc32c", &mut || {
+                copy_into(&mut bare, &bytes);
+                black_box(crc32c::crc32c(&bare[..covered]));
+            }),
+        );
     }
+}
+
+fn encode_into(dst: &mut BytesMut, message: &OpMsg, limits: &Limits) {
+    dst.clear();
+    black_box(message)
+        .encode(dst, limits)
+        .expect("within the limits");
+}
+
+fn copy_into(dst: &mut BytesMut, bytes: &[u8]) {
+    dst.clear();
+    dst.extend_from_slice(black_box(bytes));
 }
 
 fn batches(c: &mut Criterion<CpuTime>) {
@@ -117,8 +127,10 @@ fn batches(c: &mut Criterion<CpuTime>) {
 
 fn main() {
     let mut criterion = criterion(100, 500);
-    plain(&mut criterion);
-    checksummed(&mut criterion);
+    decoded(&mut criterion);
     batches(&mut criterion);
     criterion.final_summary();
+    let pairs = Pairs::from_args();
+    encoded(&pairs);
+    checksummed(&pairs);
 }

@@ -7,3 +7,4 @@
 pub mod cpu_time;
 pub mod deployments;
 pub mod messages;
+pub mod pairs;

@@ -34,13 +34,10 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
         "", "ours", "bare", "ratio", "goal"
     )];
     for row in ROWS {
-        let ours = nanoseconds(&results, row.ours)?;
-        let bare = row
-            .bare
-            .map(|name| nanoseconds(&results, name))
-            .transpose()?;
+        let ours = samples(&results, row.ours)?;
+        let bare = row.bare.map(|name| samples(&results, name)).transpose()?;
         if let Some(ours) = ours {
-            lines.push(row.line(ours, bare.flatten()));
+            lines.push(row.line(&ours, bare.flatten().as_deref()));
         }
     }
     let table = lines.join("\n");
@@ -49,27 +46,24 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The fastest sample of a benchmark's last run; `None` if it has not been run.
-///
-/// Whatever else the machine does can only add to a sample, so the fastest one is nearest to what
-/// the work takes.
-fn nanoseconds(results: &Path, name: &str) -> anyhow::Result<Option<f64>> {
+/// Nanoseconds of each sample of a benchmark's last run; `None` if it has not been run.
+fn samples(results: &Path, name: &str) -> anyhow::Result<Option<Vec<f64>>> {
     // Criterion keeps the results of `group/case` in folders of these names.
     let path = results.join(name).join("new/sample.json");
     let Ok(text) = fs::read_to_string(&path) else {
         return Ok(None);
     };
-    let sample: Sample =
+    let samples: Samples =
         serde_json::from_str(&text).with_context(|| format!("no samples in {}", path.display()))?;
-    let each = sample.times.iter().zip(&sample.iters);
-    Ok(each
-        .map(|(time, count)| time / count)
-        .min_by(f64::total_cmp))
+    let each = samples.times.iter().zip(&samples.iters);
+    let each: Vec<f64> = each.map(|(time, count)| time / count).collect();
+    anyhow::ensure!(!each.is_empty(), "no samples in {}", path.display());
+    Ok(Some(each))
 }
 
-/// What criterion measured, sample by sample.
+/// What was measured, sample by sample.
 #[derive(serde::Deserialize)]
-struct Sample {
+struct Samples {
     /// Nanoseconds.
     times: Vec<f64>,
     /// How often the work was done meanwhile.
