@@ -454,3 +454,46 @@ fn equal_servers_are_chosen_equally_often_with_and_without_conditions() {
         );
     }
 }
+
+/// Of twenty members so many carry the tag that is asked for: with one the blind draws come to
+/// nothing, with ten they nearly always find two.
+#[test]
+fn all_pairs_of_many_members_are_as_likely_whether_drawn_or_walked_to() {
+    let preference = ReadPreference {
+        mode: ReadPreferenceMode::Secondary,
+        tag_sets: vec![TagSet::from_iter([("dc", "sf")])],
+        max_staleness: Some(Duration::from_secs(120)),
+    };
+    let criteria = SelectionCriteria::read(&preference);
+    let mut rng = Rng::from_seed(3);
+    for matching in [1, 2, 3, 10] {
+        let members = (0..20).map(|number| {
+            let centre = if number < matching { "sf" } else { "ny" };
+            secondary(&format!("m{number:02}"), 1, 0, centre)
+        });
+        let topology = topology(TopologyType::ReplicaSetNoPrimary, members);
+        let mut picked = std::collections::BTreeMap::new();
+        for _ in 0..matching * 1_000 {
+            let server = topology.select(&criteria, |_| 0, &mut rng).unwrap();
+            *picked.entry(server.address().to_string()).or_insert(0) += 1;
+        }
+        assert_eq!(picked.len(), matching, "{picked:?}");
+        assert!(
+            picked
+                .keys()
+                .all(|address| *address < format!("m{matching:02}")),
+            "{picked:?}"
+        );
+        assert!(
+            picked.values().all(|count| (850..1_150).contains(count)),
+            "{picked:?}"
+        );
+        // The less busy one of any two is taken, so the busiest of all never is.
+        let running = |address: &ServerAddress| u32::from(address.to_string().starts_with("m00"));
+        let is_taken = (0..1_000).any(|_| {
+            let server = topology.select(&criteria, running, &mut rng).unwrap();
+            server.address().to_string().starts_with("m00")
+        });
+        assert_eq!(is_taken, matching == 1);
+    }
+}

@@ -9,6 +9,9 @@ use crate::description::{Entry, Ranked, TopologyDescription};
 use crate::rng::Rng;
 use crate::server::ServerDescription;
 
+/// How often servers are drawn blindly before all of them are asked.
+const DRAWS: usize = 8;
+
 /// One server, and another unless it is the only one; any two in any order are as likely as any
 /// other.
 pub(super) type Picks<'a> = (
@@ -32,14 +35,18 @@ pub(super) fn pick_two<'a>(
         .min()?;
     let slowest = fastest.saturating_add(topology.local_threshold);
     let [one, two] = ranges.map(|range| range.up_to(slowest));
+    let count = one.len() + two.len();
+    let at = |index: usize| one.get(index).or_else(|| two.get(index - one.len()));
     if filter.admits_all() {
-        let at = |index: usize| {
-            one.get(index)
-                .or_else(|| two.get(index - one.len()))
-                .map(|entry| &entry.description)
-        };
-        let (first, second) = two_of(one.len() + two.len(), rng)?;
-        return Some((at(first)?, second.and_then(at)));
+        let picked = |index| at(index).map(|entry| &entry.description);
+        let (first, second) = two_of(count, rng)?;
+        return Some((picked(first)?, second.and_then(picked)));
+    }
+    let admitted = |index| at(index).filter(|entry| filter.admits(entry));
+    if count > DRAWS
+        && let Some(picks) = draw_two(count, admitted, rng)
+    {
+        return Some(picks);
     }
     sample_two(
         one.iter()
@@ -47,6 +54,29 @@ pub(super) fn pick_two<'a>(
             .filter(|entry| filter.admits(entry)),
         rng,
     )
+}
+
+/// Two that are admitted, by drawing blindly a few times: where many are admitted this finds them
+/// without asking every server. All pairs are equally likely to be drawn, and so they are when
+/// the draws come to nothing and a walk decides.
+fn draw_two<'a>(
+    count: usize,
+    admitted: impl Fn(usize) -> Option<&'a Entry>,
+    rng: &mut Rng,
+) -> Option<Picks<'a>> {
+    let mut first: Option<(usize, &Entry)> = None;
+    for _ in 0..DRAWS {
+        let index = rng.below(count);
+        let Some(entry) = admitted(index) else {
+            continue;
+        };
+        match first {
+            None => first = Some((index, entry)),
+            Some((same, _)) if same == index => {}
+            Some((_, one)) => return Some((&one.description, Some(&entry.description))),
+        }
+    }
+    None
 }
 
 /// Those of `servers` that are within `threshold` of the fastest of them.
