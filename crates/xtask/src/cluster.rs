@@ -67,7 +67,7 @@ enum News {
 }
 
 enum Deployment {
-    Standalone(Standalone),
+    Standalone(Box<Standalone>),
     Set(ReplicaSet),
 }
 
@@ -75,7 +75,7 @@ impl Deployment {
     fn start(nodes: usize, version: ServerVersion) -> anyhow::Result<Self> {
         if nodes == 0 {
             let server = Standalone::start_with(version, MongodOptions::default())?;
-            return Ok(Self::Standalone(server));
+            return Ok(Self::Standalone(Box::new(server)));
         }
         let options = ReplicaSetOptions {
             version,
