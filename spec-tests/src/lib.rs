@@ -3,25 +3,34 @@
 //! A suite is a folder of JSON files; a case is one entry of a file, or the whole file. Suites have
 //! path-like names, such as `sdam/rs`, and a name stands for itself and all below it.
 //!
-//! - [`dir`] finds the files, in either of two layouts.
-//! - [`json`] reads them.
-//! - [`case`] is one runnable case, and how cases become named tests.
-//! - [`pure`] holds the suites that need no server.
-//! - [`cmap`] is the suite of connection pools, some of whose cases need a real one.
-//! - [`unified`] runs the cases of the unified test format against a deployment.
+//! - [`suites`] names the suites, [`dir`] finds their files in either of two layouts, [`json`] reads
+//!   them.
+//! - [`case`] is one case that brings along what it runs against: [`pure`] holds those that need no
+//!   server, [`cmap`] those of connection pools.
+//! - [`unified`] runs the cases of the unified test format against a deployment; [`failing`] and
+//!   [`invalid`] are the suites that a runner has to find wrong.
+//! - [`servers`] starts deployments, [`runner`] gives each case the one it asks for.
+//! - [`skips`] says what may be skipped, [`report`] what became of each case, [`coverage`] the same for
+//!   the page in `docs/`.
 //!
-//! The tests come from the folder that the environment variable `SPEC_TESTS_DIR` names, else from
-//! the set that [`testbed::specs::obtain`] fetches. Nothing depends on the number of files, but a
-//! suite without a case is a failure.
+//! Nothing depends on the number of files, but a suite without a case is a failure.
 //!
 //! # Adding a suite
 //!
-//! Give its folder a line in [`dir::FOLDERS`], write a module under `pure/` with a function of type
-//! [`case::Loader`], and give it a line in [`pure::SUITES`].
+//! Give its folder a line in [`dir::FOLDERS`] and its name one in [`suites::SUITES`]. Unless it is of
+//! the unified test format, write a function of type [`case::Loader`] for it.
 
 pub mod case;
 pub mod cmap;
+pub mod coverage;
 pub mod dir;
+pub mod failing;
+pub mod invalid;
 pub mod json;
 pub mod pure;
+pub mod report;
+pub mod runner;
+pub mod servers;
+pub mod skips;
+pub mod suites;
 pub mod unified;

@@ -66,7 +66,6 @@ mod operation;
 mod options;
 mod pool;
 mod server_api;
-mod tasks;
 #[doc(hidden)]
 pub mod testing;
 mod topology;

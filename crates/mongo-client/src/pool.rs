@@ -8,18 +8,19 @@ pub(crate) mod machine;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bson::oid::ObjectId;
 use mongo_topology::ServerId;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
 
 use self::machine::{Action, ConnectionId, Input, PoolMachine, Refusal, Standing, WaiterId};
 use crate::auth::AuthenticationError;
 use crate::connection::{Connection, Connector};
 use crate::error::{Error, Result};
 use crate::events::{CmapEvent, Event, Events};
-use crate::tasks::{Tasks, now, sleep_until};
 use crate::topology::TopologyHandle;
 
 pub(crate) use self::checked_out::PooledConnection;
@@ -32,7 +33,8 @@ pub(crate) struct PoolContext {
     pub(crate) connector: Arc<Connector>,
     pub(crate) topology: TopologyHandle,
     pub(crate) events: Events,
-    pub(crate) tasks: Tasks,
+    /// The runtime that the client lives in; connections may be dropped outside of it.
+    pub(crate) runtime: Handle,
 }
 
 /// An order to clear a pool.
@@ -107,7 +109,7 @@ impl Pool {
         // To publish that there is a pool.
         pool.advance(|_, _| {}, None);
         if limits.max_idle.is_some() || limits.min_size > 0 {
-            pool.context.tasks.spawn(Arc::clone(&pool).keep());
+            pool.context.runtime.spawn(Arc::clone(&pool).keep());
         }
         pool
     }
@@ -200,7 +202,7 @@ impl Pool {
     /// Lets the machine go on and does what it orders.
     fn advance(
         self: &Arc<Self>,
-        step: impl FnOnce(&mut PoolMachine, Instant),
+        step: impl FnOnce(&mut PoolMachine, std::time::Instant),
         mut failure: Option<Error>,
     ) {
         let mut closing = Vec::new();
@@ -218,7 +220,7 @@ impl Pool {
                     shared.links.insert(connection, Link { idle, standing });
                     let pool = Arc::clone(self);
                     let opening = establish::run(pool, connection, generation, changes);
-                    self.context.tasks.spawn(opening);
+                    self.context.runtime.spawn(opening);
                 }
                 Action::Hand { waiter, connection } => self.hand(shared, waiter, connection),
                 Action::Refuse { waiter, refusal } => {
@@ -240,7 +242,7 @@ impl Pool {
                 Action::Publish(event) => self.publish(event),
             }
         }
-        let due = shared.machine.poll_timeout();
+        let due = shared.machine.poll_timeout().map(Instant::from_std);
         if due.is_some_and(|due| shared.keeper_wakes.is_none_or(|wakes| due < wakes)) {
             self.due.notify_one();
         }
@@ -310,7 +312,7 @@ impl Pool {
                 if shared.machine.is_closed() {
                     return;
                 }
-                let due = shared.machine.poll_timeout();
+                let due = shared.machine.poll_timeout().map(Instant::from_std);
                 shared.keeper_wakes = due;
                 due
             };
@@ -336,6 +338,17 @@ impl Pool {
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+async fn sleep_until(timeout: Option<Instant>) {
+    match timeout {
+        Some(timeout) => tokio::time::sleep_until(timeout).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -16,7 +16,6 @@ use crate::client::connector;
 use crate::error::Result;
 use crate::events::{EventListener, Events};
 use crate::pool::{Clear, Pool, PoolContext, PoolLimits, PooledConnection};
-use crate::tasks::Tasks;
 use crate::topology::TopologyHandle;
 
 /// The pool of the first host of a connection string, paused; closed when dropped.
@@ -47,7 +46,7 @@ impl LonePool {
             connector: Arc::new(connector(&uri.clone().into(), &TopologyConfig::from(uri))?),
             topology,
             events: Events::new(Some(listener)),
-            tasks: Tasks::new(),
+            runtime: tokio::runtime::Handle::current(),
         };
         let server = ServerId {
             address: uri

@@ -17,6 +17,7 @@ use mongo_topology::{
     read_preference_document,
 };
 use mongo_uri::ServerAddress;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -26,7 +27,6 @@ use crate::error::{Error, RETRYABLE_ERROR, Result};
 use crate::events::{Event, Events};
 use crate::monitor::{Monitor, Order};
 use crate::pool::{Clear, Pool, PoolContext, PoolLimits};
-use crate::tasks::{Tasks, now, sleep_until};
 
 /// A description and the pools of its servers, replaced together.
 #[derive(Clone, Debug)]
@@ -162,7 +162,7 @@ pub(crate) struct Selected {
 /// The client's side of the topology.
 #[derive(Debug)]
 pub(crate) struct Topology {
-    tasks: Tasks,
+    runtime: Handle,
     handle: TopologyHandle,
     snapshots: watch::Receiver<Snapshot>,
     random: Mutex<Rng>,
@@ -176,10 +176,10 @@ impl Topology {
         limits: PoolLimits,
         events: Events,
     ) -> Self {
-        let tasks = Tasks::new();
+        let runtime = Handle::current();
         let (handle, inbox) = TopologyHandle::channel();
         let seed = seed();
-        let machine = mongo_topology::Topology::new(config, seed, now());
+        let machine = mongo_topology::Topology::new(config, seed, Instant::now().into_std());
         let first = Snapshot {
             description: machine.description(),
             pools: Arc::default(),
@@ -194,16 +194,16 @@ impl Topology {
                 connector: Arc::new(connector),
                 topology: handle.clone(),
                 events,
-                tasks: tasks.clone(),
+                runtime: runtime.clone(),
             },
             publish,
             pools: Arc::default(),
             monitors: BTreeMap::new(),
             failures: Arc::default(),
         };
-        tasks.spawn(task.run(inbox));
+        runtime.spawn(task.run(inbox));
         Self {
-            tasks,
+            runtime,
             handle,
             snapshots,
             random: Mutex::new(Rng::from_seed(seed)),
@@ -214,9 +214,9 @@ impl Topology {
         Arc::clone(&self.snapshots.borrow().description)
     }
 
-    /// What all of the client's tasks are spawned by.
-    pub(crate) fn tasks(&self) -> &Tasks {
-        &self.tasks
+    /// The runtime that all of the client's tasks run in.
+    pub(crate) fn runtime(&self) -> &Handle {
+        &self.runtime
     }
 
     pub(crate) fn random(&self) -> u64 {
@@ -326,11 +326,12 @@ impl Topology {
         }))
     }
 
-    /// Ends the task, closes the pools, and waits until no task of the client is left, nor any of
-    /// their connections. Those of operations are told, and are closed by whoever holds them.
+    /// Ends the task and waits until everything is closed.
     pub(crate) async fn shut_down(&self) {
         self.handle.tell(Input::Close);
-        self.tasks.ended().await;
+        let mut snapshots = self.snapshots.clone();
+        // An error says that the task has ended already.
+        let _ = snapshots.wait_for(|snapshot| snapshot.closed).await;
     }
 }
 
@@ -493,9 +494,8 @@ impl Task {
             connector: Arc::clone(&self.pool_context.connector),
             topology: self.pool_context.topology.clone(),
         };
-        let tasks = &self.pool_context.tasks;
-        tasks.spawn(monitor.clone().run_checks(check_orders));
-        tasks.spawn(monitor.run_measurements(measurement_orders));
+        tokio::spawn(monitor.clone().run_checks(check_orders));
+        tokio::spawn(monitor.run_measurements(measurement_orders));
         self.monitors.insert(
             server.clone(),
             MonitorTasks {
@@ -527,6 +527,17 @@ impl Task {
         self.pools
             .get(&server.address)
             .filter(|pool| pool.server() == server)
+    }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
+}
+
+async fn sleep_until(timeout: Option<std::time::Instant>) {
+    match timeout {
+        Some(timeout) => tokio::time::sleep_until(timeout.into()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -6,6 +6,7 @@ mod demo;
 mod fuzz;
 mod gates;
 mod shell;
+mod spec_tests;
 mod test;
 
 use std::process::ExitCode;
@@ -25,6 +26,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Run every test, obtaining the servers and the specification tests they need.
     Test(test::Arguments),
+    /// Run the public specification tests and show which pass, fail and are skipped, and why.
+    SpecTests(spec_tests::Arguments),
     /// Check the rules of the house: what each crate may depend on.
     Gates,
     /// Run the benchmarks and show their results against each other and against the goals.
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
+        Command::SpecTests(arguments) => spec_tests::run(&arguments),
         Command::Gates => gates::run(),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),

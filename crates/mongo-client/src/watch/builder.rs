@@ -159,7 +159,7 @@ impl Watch {
         let machine =
             ChangeStreamMachine::new(self.target, pipeline, self.options, self.config, seed);
         let closing = self.client.closing();
-        let tasks = self.client.topology_room().tasks().clone();
+        let runtime = self.client.topology_room().runtime().clone();
         let task = Task {
             client: self.client,
             machine,
@@ -173,7 +173,7 @@ impl Watch {
         };
         // Owned from the start, so that dropping this future closes what may be open by then.
         let stream = ChangeStream::new(shared, requests);
-        tasks.spawn(task.run());
+        runtime.spawn(task.run());
         outcome.await.unwrap_or(Err(Error::Shutdown))?;
         Ok(stream)
     }

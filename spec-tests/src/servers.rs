@@ -1,0 +1,157 @@
+//! The deployments that the runner can start for the cases of the unified test format.
+//!
+//! [`KINDS`] is an order of preference. What a kind offers is known before one is started
+//! ([`Kind::profile`]), so that only those are started which a case asks for.
+
+mod local;
+mod probe;
+
+use anyhow::Result;
+use bson::doc;
+use testbed::mongod::{Binary, ServerVersion};
+
+pub use self::local::Running;
+pub use self::probe::probe;
+use crate::unified::{Deployment, TopologyKind};
+
+/// A deployment that can be started on this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// What people call it.
+    pub name: &'static str,
+    /// How its servers are arranged.
+    pub shape: Shape,
+    /// Which servers.
+    pub version: ServerVersion,
+    /// Whether clients have to authenticate.
+    pub auth: bool,
+    /// Whether it takes version 2 of the Stable API, which only tests use.
+    pub accepts_api_version_2: bool,
+    /// The files that it is for, as suite and file; all if there is none.
+    pub only_for: &'static [(&'static str, &'static str)],
+}
+
+/// How servers are arranged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A replica set of so many members.
+    ReplicaSet(usize),
+    /// A server outside any replica set.
+    Standalone,
+}
+
+const fn kind(name: &'static str, shape: Shape, version: ServerVersion) -> Kind {
+    Kind {
+        name,
+        shape,
+        version,
+        auth: false,
+        accepts_api_version_2: false,
+        only_for: &[],
+    }
+}
+
+/// All kinds, the preferred ones first.
+pub const KINDS: &[Kind] = {
+    use Shape::{ReplicaSet, Standalone};
+    &[
+        Kind {
+            // Another member has to take over while the first one may not be elected.
+            only_for: &[("sdam/unified", "rediscover-quickly-after-step-down")],
+            ..kind("replica set of 3", ReplicaSet(3), ServerVersion::Default)
+        },
+        kind("replica set", ReplicaSet(1), ServerVersion::Default),
+        Kind {
+            auth: true,
+            ..kind("replica set, auth", ReplicaSet(1), ServerVersion::Default)
+        },
+        kind("standalone", Standalone, ServerVersion::Default),
+        Kind {
+            auth: true,
+            ..kind("standalone, auth", Standalone, ServerVersion::Default)
+        },
+        Kind {
+            accepts_api_version_2: true,
+            ..kind("replica set, API 2", ReplicaSet(1), ServerVersion::Default)
+        },
+        kind("replica set of 5.0", ReplicaSet(1), ServerVersion::V5_0),
+        kind("replica set of 4.4", ReplicaSet(1), ServerVersion::V4_4),
+        kind("replica set of 4.2", ReplicaSet(1), ServerVersion::V4_2),
+        kind("standalone of 4.4", Standalone, ServerVersion::V4_4),
+        kind("standalone of 4.2", Standalone, ServerVersion::V4_2),
+    ]
+};
+
+impl Kind {
+    /// Whether it is for a file at all.
+    #[must_use]
+    pub fn is_for(&self, suite: &str, file: &str) -> bool {
+        self.only_for.is_empty() || self.only_for.contains(&(suite, file))
+    }
+
+    /// What it is like when it runs; it has no address yet.
+    ///
+    /// # Errors
+    /// There is no such server for this machine.
+    pub fn profile(&self) -> Result<Deployment> {
+        Ok(Deployment {
+            uri: String::new(),
+            uri_single: None,
+            uri_multiple: None,
+            topology: match self.shape {
+                Shape::ReplicaSet(_) => TopologyKind::ReplicaSet,
+                Shape::Standalone => TopologyKind::Single,
+            },
+            server_version: Binary::locate(self.version)?.version(),
+            auth: self.auth,
+            server_parameters: doc! {
+                "enableTestCommands": true,
+                "requireApiVersion": false,
+                "acceptApiVersion2": self.accepts_api_version_2,
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_kinds_differ() {
+        for (index, kind) in KINDS.iter().enumerate() {
+            assert!(KINDS[..index].iter().all(|other| other.name != kind.name));
+        }
+    }
+
+    #[test]
+    fn a_kind_is_what_its_profile_says() {
+        for kind in KINDS
+            .iter()
+            .filter(|kind| kind.name.starts_with("standalone"))
+        {
+            let profile = kind.profile().unwrap();
+            let running = kind.start().unwrap();
+            let actual = running.deployment();
+            assert_eq!(actual.topology, profile.topology, "{}", kind.name);
+            assert_eq!(
+                actual.server_version, profile.server_version,
+                "{}",
+                kind.name
+            );
+            assert_eq!(actual.auth, profile.auth, "{}", kind.name);
+            for (name, value) in &profile.server_parameters {
+                let known =
+                    kind.version != ServerVersion::V4_2 && kind.version != ServerVersion::V4_4;
+                if known || name == "enableTestCommands" {
+                    assert_eq!(
+                        actual.server_parameters.get(name),
+                        Some(value),
+                        "{}",
+                        kind.name
+                    );
+                }
+            }
+        }
+    }
+}

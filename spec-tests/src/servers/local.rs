@@ -1,0 +1,112 @@
+//! Starting a deployment.
+
+use std::io::Write as _;
+
+use anyhow::{Context, Result};
+use bson::rawdoc;
+use tempfile::NamedTempFile;
+use testbed::cluster::{Member, ReplicaSet, ReplicaSetOptions, Standalone};
+use testbed::mongod::MongodOptions;
+
+use super::{Kind, Shape, probe};
+use crate::unified::Deployment;
+
+/// The only user of a deployment with access control; it may do everything.
+const USER: &str = "root";
+const PASSWORD: &str = "rootpw";
+
+/// What the members of a set with access control prove to each other that they know.
+const KEY: &[u8] = b"c3BlYy10ZXN0cyBvZiB0aGlzIHdvcmtzcGFjZQ==";
+
+/// A deployment that runs until it is dropped.
+#[derive(Debug)]
+pub struct Running {
+    deployment: Deployment,
+    _servers: Servers,
+}
+
+#[derive(Debug)]
+enum Servers {
+    Set(ReplicaSet),
+    Alone(Box<Standalone>),
+}
+
+impl Running {
+    /// How to reach it, and what it is like.
+    #[must_use]
+    pub fn deployment(&self) -> &Deployment {
+        &self.deployment
+    }
+}
+
+impl Kind {
+    /// Starts one and waits until it can be used.
+    ///
+    /// # Errors
+    /// A server cannot be obtained or started, or does not do what it is told.
+    pub fn start(&self) -> Result<Running> {
+        self.start_servers()
+            .with_context(|| format!("cannot start: {}", self.name))
+    }
+
+    fn start_servers(&self) -> Result<Running> {
+        // A server reads its key at the start only.
+        let mut key = NamedTempFile::new()?;
+        key.write_all(KEY)?;
+        let mut options = MongodOptions::default();
+        if self.auth {
+            options.args.push("--auth".into());
+            if let Shape::ReplicaSet(_) = self.shape {
+                options.args.extend(["--keyFile".into(), key.path().into()]);
+            }
+        }
+        if self.accepts_api_version_2 {
+            let parameter = ("acceptApiVersion2".to_owned(), "true".to_owned());
+            options.parameters.push(parameter);
+        }
+        let (servers, mut uri) = match self.shape {
+            Shape::ReplicaSet(members) => {
+                let set = ReplicaSetOptions {
+                    version: self.version,
+                    mongod: options,
+                    ..ReplicaSetOptions::new(members)
+                };
+                let set = set.start()?;
+                let uri = set.uri();
+                (Servers::Set(set), uri)
+            }
+            Shape::Standalone => {
+                let server = Standalone::start_with(self.version, options)?;
+                let uri = server.uri();
+                (Servers::Alone(Box::new(server)), uri)
+            }
+        };
+        if self.auth {
+            add_user(servers.writable()?)?;
+            uri = uri.replacen("mongodb://", &format!("mongodb://{USER}:{PASSWORD}@"), 1);
+        }
+        let deployment = probe(&uri)?;
+        Ok(Running {
+            deployment,
+            _servers: servers,
+        })
+    }
+}
+
+impl Servers {
+    fn writable(&self) -> Result<&Member> {
+        match self {
+            Self::Set(set) => set.primary(),
+            Self::Alone(server) => Ok(server.server()),
+        }
+    }
+}
+
+/// As long as there is no user, one may be made over loopback.
+fn add_user(server: &Member) -> Result<()> {
+    let command = rawdoc! {
+        "createUser": USER, "pwd": PASSWORD, "roles": [{ "role": "root", "db": "admin" }],
+    };
+    server.run_command("admin", &command)?;
+    Ok(())
+}
