@@ -5,7 +5,7 @@ use std::time::Instant;
 use bson::{Timestamp, raw::RawDocument};
 use mongo_wire::{Batch, BatchIter, ReplyError};
 
-use crate::{EventRef, Phase, RawEvent, ResumeToken};
+use crate::{EventRef, Gap, Phase, RawEvent, ResumeToken};
 
 /// The events of one reply, as slices of it, with what the reply says about the stream's place.
 ///
@@ -19,6 +19,8 @@ pub struct StreamBatch {
     pub(crate) token: Option<ResumeToken>,
     pub(crate) operation_time: Option<Timestamp>,
     pub(crate) received_at: Instant,
+    /// Left out before its end; passed when the batch is taken up.
+    pub(crate) gaps: Vec<Gap>,
 }
 
 impl StreamBatch {
@@ -38,6 +40,12 @@ impl StreamBatch {
     #[must_use]
     pub fn bytes_len(&self) -> usize {
         self.events.bytes_len()
+    }
+
+    /// What was left out before the end of this batch.
+    #[must_use]
+    pub fn gaps(&self) -> &[Gap] {
+        &self.gaps
     }
 
     /// The events as borrowed views, without copies.
@@ -130,6 +138,7 @@ impl EventBatch {
 #[derive(Debug, Default)]
 pub(crate) struct Survey<'a> {
     pub(crate) count: usize,
+    pub(crate) first: Option<&'a RawDocument>,
     pub(crate) last: Option<&'a RawDocument>,
     pub(crate) error: Option<ReplyError>,
 }
@@ -141,6 +150,7 @@ impl<'a> Survey<'a> {
             match event {
                 Ok(event) => {
                     survey.count += 1;
+                    survey.first.get_or_insert(event);
                     survey.last = Some(event);
                 }
                 Err(error) => survey.error = Some(error),

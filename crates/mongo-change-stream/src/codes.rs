@@ -19,8 +19,12 @@ pub const CURSOR_NOT_FOUND: i32 = 43;
 /// `CursorKilled`: the cursor is gone, so there is nothing left to kill.
 pub const CURSOR_KILLED: i32 = 237;
 
-/// `InvalidResumeToken`: among other things, a `resumeAfter` that names an invalidate event.
-pub const INVALID_RESUME_TOKEN: i32 = 260;
+/// `ChangeStreamFatalError`: of an `aggregate`, that the oplog does not have, or no longer has, the
+/// place it starts from; of a `getMore`, that the pipeline has broken an event's `_id`.
+pub const FATAL_ERROR: i32 = 280;
+
+/// `BSONObjectTooLarge`: an event is larger than a document may be.
+pub const EVENT_TOO_LARGE: i32 = 10334;
 
 /// `Location40573`: change streams need a replica set or a sharded cluster.
 pub const NOT_A_REPLICA_SET: i32 = 40573;
@@ -73,7 +77,8 @@ pub fn is_transient(code: i32) -> bool {
     RESUMABLE_BEFORE_4_4.contains(&code) || TRANSIENT_BESIDES.contains(&code)
 }
 
-/// Whether `code` says that the oplog no longer reaches back to the start point.
+/// Whether `code` says, of whatever command, that the oplog no longer reaches back to where the
+/// stream stands.
 #[must_use]
 pub fn is_history_lost(code: i32) -> bool {
     HISTORY_LOST.contains(&code)

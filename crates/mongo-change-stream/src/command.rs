@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bson::{
     cstr,
-    raw::{RawArrayBuf, RawDocumentBuf},
+    raw::{CStr, RawArrayBuf, RawDocumentBuf},
 };
 
 use crate::{ResumeToken, StartPoint, WatchOptions, WatchTarget, codes::WIRE_VERSION_4_4};
@@ -16,7 +16,11 @@ pub(crate) struct Request {
     pub(crate) target: WatchTarget,
     pub(crate) pipeline: Vec<RawDocumentBuf>,
     pub(crate) options: WatchOptions,
+    /// Whether the server is to cut events that are too large.
+    pub(crate) splits: bool,
 }
+
+const SPLIT_STAGE: &CStr = cstr!("$changeStreamSplitLargeEvent");
 
 impl Request {
     pub(crate) fn aggregate(&self, start: &StartPoint) -> RawDocumentBuf {
@@ -26,6 +30,12 @@ impl Request {
         pipeline.push(first);
         for stage in &self.pipeline {
             pipeline.push(stage.as_ref());
+        }
+        // It has to be the last, and the only one of its kind.
+        if self.splits && !self.ends_with_split_stage() {
+            let mut last = RawDocumentBuf::new();
+            last.append(SPLIT_STAGE, RawDocumentBuf::new());
+            pipeline.push(last);
         }
 
         let mut cursor = RawDocumentBuf::new();
@@ -51,6 +61,11 @@ impl Request {
             command.append(cstr!("comment"), comment);
         }
         command
+    }
+
+    fn ends_with_split_stage(&self) -> bool {
+        let last = self.pipeline.last();
+        last.is_some_and(|stage| matches!(stage.get(SPLIT_STAGE), Ok(Some(_))))
     }
 
     fn stage(&self, start: &StartPoint) -> RawDocumentBuf {
@@ -85,6 +100,7 @@ impl Request {
             StartPoint::ResumeAfter(token) => (Some(token), None, None),
             StartPoint::StartAfter(token) => (None, Some(token), None),
             StartPoint::AtOperationTime(time) => (None, None, Some(*time)),
+            StartPoint::Now => (None, None, None),
         };
         if let Some(token) = resume_after.map(ResumeToken::as_raw) {
             stage.append(cstr!("resumeAfter"), token);

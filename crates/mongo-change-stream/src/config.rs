@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::{HistoryLost, OnInvalidate, Oversize};
+
 /// Tuning of a [`ChangeStreamMachine`](crate::ChangeStreamMachine); the default suits most streams.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamConfig {
@@ -17,6 +19,12 @@ pub struct StreamConfig {
     pub get_more_margin: Duration,
     /// How long a closing stream waits for an `aggregate` under way, whose cursor it has to kill.
     pub close_grace: Duration,
+    /// What to do when the oplog no longer reaches back to where the stream stands.
+    pub history_lost: HistoryLost,
+    /// What to do behind an invalidate event.
+    pub invalidate: OnInvalidate,
+    /// What to do with events that are too large.
+    pub oversize: Oversize,
 }
 
 impl Default for StreamConfig {
@@ -27,6 +35,9 @@ impl Default for StreamConfig {
             aggregate_limit: Duration::from_secs(60),
             get_more_margin: Duration::from_secs(20),
             close_grace: Duration::from_secs(5),
+            history_lost: HistoryLost::default(),
+            invalidate: OnInvalidate::default(),
+            oversize: Oversize::default(),
         }
     }
 }

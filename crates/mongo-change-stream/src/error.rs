@@ -45,6 +45,26 @@ pub enum StreamError {
         failure: Failure,
     },
 
+    /// The fragments of an event, put together, are larger than the limit of
+    /// [`Oversize::Join`](crate::Oversize::Join).
+    #[error("an event has more than the {limit} bytes that one may have here")]
+    Oversize {
+        /// The limit.
+        limit: usize,
+    },
+
+    /// A fragment of an event came without the fragments before it. The stream was started behind
+    /// a fragment, or the server cuts events otherwise than it says.
+    #[error("expected fragment {expected} of an event, found fragment {found} of {of}")]
+    Fragment {
+        /// The number that should have come.
+        expected: u32,
+        /// The number that came.
+        found: u32,
+        /// How many fragments the event has.
+        of: u32,
+    },
+
     /// An event does not have the shape of the type asked for.
     #[error("event does not fit its type: {0}")]
     Event(#[source] bson::error::Error),
@@ -208,11 +228,27 @@ impl StreamError {
         }
     }
 
-    /// Whether the oplog no longer reaches back to the start point: events have been missed for
-    /// good, and starting again with the same token will fail again.
+    /// Whether the oplog no longer reaches back to where the stream stands: events have been missed
+    /// for good, and starting again with the same token will fail again.
+    ///
+    /// Of an `aggregate` that is also what the code 280 (`ChangeStreamFatalError`) says; of a
+    /// `getMore` that code means an event whose `_id` a stage of the pipeline has changed.
     #[must_use]
     pub fn is_history_lost(&self) -> bool {
-        self.code().is_some_and(codes::is_history_lost)
+        let Self::Server { phase, error, .. } = self else {
+            return false;
+        };
+        let starts = *phase != Phase::GetMore;
+        error.code.is_some_and(|code| {
+            codes::is_history_lost(code) || (starts && code == codes::FATAL_ERROR)
+        })
+    }
+
+    /// Whether an event is larger than the server can send in one document; see
+    /// [`Oversize`](crate::Oversize).
+    #[must_use]
+    pub fn is_event_too_large(&self) -> bool {
+        matches!(self, Self::Oversize { .. }) || self.code() == Some(codes::EVENT_TOO_LARGE)
     }
 }
 

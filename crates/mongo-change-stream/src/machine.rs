@@ -25,10 +25,11 @@ use bson::raw::RawDocumentBuf;
 use mongo_wire::{CommandReply, Document};
 
 use crate::{
-    Failure, Phase, ResumeToken, StartPoint, StreamBatch, StreamConfig, StreamError, WatchOptions,
-    WatchTarget,
+    Failure, Gap, GapEnd, Oversize, Phase, ResumeToken, StartPoint, StreamBatch, StreamConfig,
+    StreamError, WatchOptions, WatchTarget,
     backoff::Backoff,
     command::{Cursor, Request},
+    fragments::Fragments,
     pace::Pace,
     start::Place,
     window::Window,
@@ -136,7 +137,15 @@ pub enum StreamEvent {
         /// Where the new cursor started.
         start: StartPoint,
     },
-    /// The server has closed the cursor, as it does after an invalidate event.
+    /// Events were left out, because the policy says so.
+    Gap(Gap),
+    /// The server has closed the cursor, as it does after an invalidate event, and the stream goes
+    /// on behind it ([`OnInvalidate::Continue`](crate::OnInvalidate::Continue)).
+    Invalidated {
+        /// The wait before that: none, unless cursor after cursor is closed at once.
+        delay: Duration,
+    },
+    /// The server has closed the cursor, as it does after an invalidate event, and the stream ends.
     Exhausted,
 }
 
@@ -157,8 +166,21 @@ pub struct ChangeStreamMachine {
     missed_deadlines: u32,
     /// The last event delivered was an invalidate.
     invalidated: bool,
+    fragments: Fragments,
+    loss: Loss,
     state: State,
     actions: VecDeque<Action>,
+}
+
+/// How far the stream is with the loss of its history.
+#[derive(Debug, PartialEq)]
+enum Loss {
+    /// It has made progress since, or there was none.
+    None,
+    /// The stream is to start anew; the place that it has lost.
+    Behind(GapEnd),
+    /// It has started anew, and nothing has come from there yet.
+    Passed,
 }
 
 #[derive(Debug)]
@@ -207,12 +229,15 @@ impl ChangeStreamMachine {
             pace: Pace::new(options.max_await_time),
             missed_deadlines: 0,
             invalidated: false,
+            fragments: Fragments::default(),
+            loss: Loss::None,
             state: State::Finished,
             actions: VecDeque::new(),
             request: Request {
                 target,
                 pipeline,
                 options,
+                splits: config.oversize != Oversize::Fail,
             },
             config,
         };

@@ -10,7 +10,8 @@ use bson::Timestamp;
 use mongo_wire::{BatchDocuments, DecodeError, Document, ReplyError};
 
 use crate::{
-    EventBatch, EventRef, RawEvent, ResumeToken, StreamBatch, StreamError, WatchOptions, event,
+    EventBatch, EventRef, Gap, OperationType, RawEvent, ResumePoint, ResumeToken, StreamBatch,
+    StreamError, WatchOptions, event,
 };
 
 /// Reads delivered batches event by event.
@@ -37,6 +38,8 @@ use crate::{
 pub struct BatchReader {
     /// The place when no batch is being read.
     token: Option<ResumeToken>,
+    /// That token may name an invalidate event.
+    after_invalidate: bool,
     operation_time: Option<Timestamp>,
     event_time: Option<Timestamp>,
     current: Option<Current>,
@@ -64,6 +67,8 @@ struct Progress {
     last_reply: Option<Instant>,
     last_empty_batch: Option<Instant>,
     last_event: Option<Instant>,
+    gaps: u64,
+    last_gap: Option<Gap>,
 }
 
 /// Where a stream stands, and since when. Times are those at which replies came in.
@@ -86,6 +91,24 @@ pub struct StreamPosition {
     pub last_empty_batch: Option<Instant>,
     /// The reply that held the last event handed out.
     pub last_event: Option<Instant>,
+    /// Whether the token may name an invalidate event, behind which only `startAfter` starts.
+    pub after_invalidate: bool,
+    /// How often events were left out before this place, as the policies say.
+    pub gaps: u64,
+    /// The last of these gaps.
+    pub last_gap: Option<Gap>,
+}
+
+impl StreamPosition {
+    /// Where another stream would go on behind what was handed out: save this.
+    #[must_use]
+    pub fn resume_point(&self) -> Option<ResumePoint> {
+        let token = self.token.clone()?;
+        Some(ResumePoint {
+            token,
+            after_invalidate: self.after_invalidate,
+        })
+    }
 }
 
 impl BatchReader {
@@ -94,6 +117,7 @@ impl BatchReader {
     pub fn new(options: &WatchOptions) -> Self {
         Self {
             token: options.initial_token().cloned(),
+            after_invalidate: options.start_after.is_some(),
             operation_time: None,
             event_time: None,
             current: None,
@@ -106,18 +130,20 @@ impl BatchReader {
     }
 
     /// Takes a delivered batch. An empty one is merged into the place behind whatever waits, so
-    /// that any number of them takes no room.
+    /// that any number of them takes no room; one that has a gap to tell of is kept.
     pub fn push(&mut self, batch: StreamBatch) {
         if self.failed {
             return;
         }
         self.progress.batches += 1;
         self.progress.last_reply = Some(batch.received_at);
-        if !batch.is_empty() {
+        if batch.is_empty() {
+            self.progress.last_empty_batch = Some(batch.received_at);
+        }
+        if !batch.is_empty() || !batch.gaps.is_empty() {
             self.waiting.push_back(batch);
             return;
         }
-        self.progress.last_empty_batch = Some(batch.received_at);
         let (token, operation_time) = match (self.waiting.back_mut(), &mut self.current) {
             (Some(last), _) => (&mut last.token, &mut last.operation_time),
             (None, Some(current)) => (&mut current.batch.token, &mut current.batch.operation_time),
@@ -207,6 +233,12 @@ impl BatchReader {
             .or_else(|| self.token.clone())
     }
 
+    /// The same, with the option that the token needs.
+    #[must_use]
+    pub fn resume_point(&self) -> Option<ResumePoint> {
+        self.position().resume_point()
+    }
+
     /// Where the stream stands.
     #[must_use]
     pub fn position(&self) -> StreamPosition {
@@ -232,6 +264,12 @@ impl BatchReader {
             last_reply: self.progress.last_reply,
             last_empty_batch: self.progress.last_empty_batch,
             last_event: self.progress.last_event,
+            after_invalidate: self
+                .current
+                .as_ref()
+                .map_or(self.after_invalidate, Current::is_at_invalidate),
+            gaps: self.progress.gaps,
+            last_gap: self.progress.last_gap.clone(),
         }
     }
 
@@ -266,8 +304,9 @@ impl BatchReader {
         }
         loop {
             if self.current.is_none() {
-                let batch = self.waiting.pop_front()?;
-                self.taken += 1;
+                let mut batch = self.waiting.pop_front()?;
+                self.taken += usize::from(!batch.is_empty());
+                self.progress.pass(std::mem::take(&mut batch.gaps));
                 self.current = Some(Current::new(batch));
             }
             let current = self.current.as_mut()?;
@@ -292,6 +331,9 @@ impl BatchReader {
             return;
         };
         self.event_time = current.event_time().or(self.event_time);
+        if current.event.is_some() {
+            self.after_invalidate = current.is_at_invalidate();
+        }
         // The event's own token is a slice of the reply, which must not outlive its use.
         self.token = match (&current.batch.token, current.token()) {
             (Some(token), _) => Some(token.clone()),
@@ -299,6 +341,13 @@ impl BatchReader {
             (None, None) => self.token.take(),
         };
         self.operation_time = current.batch.operation_time.or(self.operation_time);
+    }
+}
+
+impl Progress {
+    fn pass(&mut self, gaps: Vec<Gap>) {
+        self.gaps += u64::try_from(gaps.len()).unwrap_or(0);
+        self.last_gap = gaps.into_iter().next_back().or(self.last_gap.take());
     }
 }
 
@@ -359,6 +408,14 @@ impl Current {
             Some(token) if self.left == 0 => Some(token.clone()),
             _ => event::token_of(event),
         }
+    }
+
+    fn is_at_invalidate(&self) -> bool {
+        let event = self
+            .event
+            .as_ref()
+            .map(|event| EventRef::new(event.as_raw()));
+        event.and_then(EventRef::operation_type) == Some(OperationType::Invalidate)
     }
 
     fn event_time(&self) -> Option<Timestamp> {

@@ -23,6 +23,8 @@ mod model;
 mod oplog;
 #[path = "stream/pacing.rs"]
 mod pacing;
+#[path = "stream/policies.rs"]
+mod policies;
 #[path = "stream/resume.rs"]
 mod resume;
 #[path = "stream/tokens.rs"]

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mongo_change_stream::ErrorClass;
 use mongo_topology::{HelloError, SYSTEM_OVERLOADED_ERROR, SelectionError};
 use mongo_uri::{CredentialError, ServerAddress, UriError};
 use mongo_wire::{DecodeError, EncodeError, ReplyError, ServerError};
@@ -435,6 +436,43 @@ impl Error {
             action,
             IoAction::Connect | IoAction::Tls | IoAction::Handshake
         )
+    }
+
+    /// What is to be done about it: of a stream that has ended, whether another one from the same
+    /// token may do better; of a command, whether the same one may do so a moment later.
+    ///
+    /// ```no_run
+    /// # async fn f(orders: mongo_client::Collection) -> mongo_client::Result<()> {
+    /// use mongo_client::change_stream::ErrorClass;
+    ///
+    /// let stream = loop {
+    ///     match orders.watch().await {
+    ///         Ok(stream) => break stream,
+    ///         Err(error) if error.class() == ErrorClass::Permanent => return Err(error),
+    ///         Err(error) => eprintln!("once more: {error}"), // after a pause
+    ///     }
+    /// };
+    /// # let _ = stream;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn class(&self) -> ErrorClass {
+        let passes = match self {
+            Self::ChangeStream { error, .. } => return error.class(),
+            Self::Selection { .. } | Self::WaitQueueTimeout { .. } | Self::NoConnection { .. } => {
+                true
+            }
+            Self::Server { error, .. } => {
+                error.has_label(RETRYABLE_ERROR) || error.code.is_some_and(codes::is_retryable)
+            }
+            _ => self.says_try_elsewhere(),
+        };
+        if passes {
+            ErrorClass::RetryLater
+        } else {
+            ErrorClass::Permanent
+        }
     }
 
     /// True when the error says nothing about the operation itself: the network, a time limit, a

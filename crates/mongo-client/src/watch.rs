@@ -17,7 +17,8 @@ use std::task::{Context, Poll};
 use bson::Document;
 use futures_core::Stream;
 use mongo_change_stream::{
-    BatchReader, ChangeEvent, EventBatch, RawEvent, ResumeToken, StreamError, StreamPosition,
+    BatchReader, ChangeEvent, EventBatch, RawEvent, ResumePoint, ResumeToken, StreamError,
+    StreamPosition,
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
@@ -62,6 +63,13 @@ impl<T> ChangeStream<T> {
     #[must_use]
     pub fn resume_token(&self) -> Option<ResumeToken> {
         self.shared.resume_token()
+    }
+
+    /// The same, with the option that the token needs: after an invalidate event that is
+    /// `startAfter`.
+    #[must_use]
+    pub fn resume_point(&self) -> Option<ResumePoint> {
+        self.shared.position().resume_point()
     }
 
     /// Where the stream stands, and since when.

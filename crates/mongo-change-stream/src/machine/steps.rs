@@ -5,10 +5,16 @@ use std::time::{Duration, Instant};
 use bson::Timestamp;
 use mongo_wire::{CommandReply, CursorReply};
 
-use super::{Action, ChangeStreamMachine, State, StreamEvent};
+use super::{Action, ChangeStreamMachine, Loss, State, StreamEvent};
 use crate::{
-    ErrorClass, EventRef, FailureKind, OperationType, Phase, ResumeToken, StartPoint, StreamBatch,
-    StreamError, batch::Survey, codes, command::Cursor, pace, token,
+    ErrorClass, EventRef, FailureKind, Gap, GapCause, GapEnd, HistoryLost, OnInvalidate,
+    OperationType, Phase, ResumeToken, StartPoint, StreamBatch, StreamError,
+    batch::Survey,
+    codes,
+    command::Cursor,
+    pace,
+    start::{BatchEnd, Place},
+    token,
 };
 
 /// A successful reply, read.
@@ -32,6 +38,7 @@ impl ChangeStreamMachine {
     }
 
     pub(super) fn open(&mut self, phase: Phase, start: StartPoint) {
+        self.fragments.clear();
         self.actions.push_back(Action::Aggregate {
             database: self.request.target.database().to_owned(),
             command: self.request.aggregate(&start),
@@ -139,15 +146,26 @@ impl ChangeStreamMachine {
             }
             other => return self.state = other,
         };
-        let outcome = self.deliver(answer, now);
-        if outcome.is_err() || id == 0 {
-            if outcome.is_ok() {
-                self.actions
-                    .push_back(Action::Publish(StreamEvent::Exhausted));
-            }
-            return self.finish((id != 0).then_some(cursor), outcome);
+        match self.deliver(answer, now) {
+            Ok(()) if id == 0 => self.exhausted(now),
+            Ok(()) => self.state = State::Open { cursor, opened_at },
+            Err(error) => self.finish((id != 0).then_some(cursor), Err(error)),
         }
-        self.state = State::Open { cursor, opened_at };
+    }
+
+    /// The server has ended the stream's cursor, and the policy says whether that ends the stream.
+    fn exhausted(&mut self, now: Instant) {
+        if self.config.invalidate == OnInvalidate::End || self.place.token().is_none() {
+            self.actions
+                .push_back(Action::Publish(StreamEvent::Exhausted));
+            return self.finish(None, Ok(()));
+        }
+        self.place.invalidated();
+        self.release(None);
+        let delay = self.backoff.next_delay();
+        let event = StreamEvent::Invalidated { delay };
+        self.actions.push_back(Action::Publish(event));
+        self.resume_after(delay, now);
     }
 
     fn opened(&mut self, answer: &Answer, start: StartPoint) {
@@ -164,63 +182,103 @@ impl ChangeStreamMachine {
     /// Passes the batch on and moves the place behind it. The error, if any, ends the stream once
     /// the events before it are read.
     fn deliver(&mut self, answer: Answer, now: Instant) -> Result<(), StreamError> {
-        let Answer {
-            phase,
-            cursor: reply,
-            operation_time,
-            ..
-        } = answer;
-        let survey = Survey::of(&reply.batch);
+        let (phase, operation_time) = (answer.phase, answer.operation_time);
+        let named_end = answer.cursor.post_batch_resume_token.clone();
+        let before = self.place.token();
+        let whole =
+            self.fragments
+                .take_in(answer.cursor.batch, self.config.oversize, before, phase);
+        let survey = Survey::of(&whole.events);
         let count = survey.count;
-        if let Some(last) = survey.last {
-            let operation = EventRef::new(last).operation_type();
-            self.invalidated = operation == Some(OperationType::Invalidate);
-        }
 
-        let named_end = match (&survey.error, reply.post_batch_resume_token) {
-            (None, Some(token)) => Some(ResumeToken::from(token).compact()),
-            _ => None,
+        let is_whole = survey.error.is_none() && whole.error.is_none() && !whole.is_cut;
+        let named_end = named_end
+            .filter(|_| is_whole)
+            .map(|token| ResumeToken::from(token).compact());
+        let last = survey.last.map(EventRef::new);
+        let last_id = last.and_then(EventRef::id).map(token::copy);
+        let end = named_end.clone().or(last_id);
+        let first = survey.first.map(EventRef::new);
+        let is_first = phase == Phase::Open || matches!(self.loss, Loss::Behind(_));
+        let gaps = self.pass_gaps(whole.gaps, first, (&end, operation_time));
+        let outcome = match (survey.error, whole.error) {
+            (Some(error), _) => Err(StreamError::Reply { phase, error }),
+            (None, Some(error)) => Err(error),
+            (None, None) if count > 0 && end.is_none() => Err(StreamError::MissingResumeToken),
+            (None, None) => Ok(()),
         };
-        let last_id = || {
-            survey
-                .last
-                .and_then(|event| EventRef::new(event).id())
-                .map(token::copy)
-        };
-        let end = named_end.clone().or_else(last_id);
-        let outcome = match survey.error {
-            Some(error) => Err(StreamError::Reply { phase, error }),
-            None if count > 0 && end.is_none() => Err(StreamError::MissingResumeToken),
-            None => Ok(()),
-        };
-        if phase == Phase::Open && reply.batch.is_empty() && end.is_none() {
+        if is_first && whole.events.is_empty() && end.is_none() {
             self.place.opened_without_token(operation_time);
         }
-        let is_news = self.place.advance(end, count > 0);
-        if count > 0 || (is_news && phase == Phase::GetMore) {
-            self.backoff.progressed();
+        if let Some(last) = last {
+            self.invalidated = last.operation_type() == Some(OperationType::Invalidate);
         }
-
+        let is_news = self.place.advance(BatchEnd {
+            token: end,
+            has_events: count > 0,
+            is_invalidate: self.invalidated,
+        });
+        if count > 0 || (is_news && phase == Phase::GetMore) {
+            self.progressed();
+        }
+        if whole.is_cut && whole.events.is_empty() && gaps.is_empty() {
+            // The consumer waits on: an answer would say that there is nothing to come.
+            return outcome;
+        }
         self.window
-            .delivered(reply.batch.bytes_len(), !reply.batch.is_empty());
+            .delivered(whole.events.bytes_len(), !whole.events.is_empty());
         self.actions.push_back(Action::Deliver(StreamBatch {
             phase,
-            events: reply.batch,
+            events: whole.events,
             count,
             token: named_end,
             operation_time,
             received_at: now,
+            gaps,
         }));
         outcome
     }
 
+    fn progressed(&mut self) {
+        self.backoff.progressed();
+        if self.loss == Loss::Passed {
+            self.loss = Loss::None;
+        }
+    }
+
+    /// Publishes what was left out before the end of this batch. A lost history ends where the new
+    /// cursor begins: before its first event, or at the end of its empty batch.
+    fn pass_gaps(
+        &mut self,
+        oversize: Vec<Gap>,
+        first: Option<EventRef<'_>>,
+        (end, operation_time): (&Option<ResumeToken>, Option<Timestamp>),
+    ) -> Vec<Gap> {
+        let mut gaps = Vec::new();
+        if let Loss::Behind(from) = std::mem::replace(&mut self.loss, Loss::None) {
+            let to = match (self.place.operation_time(), first) {
+                (Some(start), _) => GapEnd::new(None, Some(start)),
+                (None, Some(first)) => GapEnd::new(None, first.cluster_time()),
+                (None, None) => GapEnd::new(end.clone(), operation_time),
+            };
+            gaps.push(Gap {
+                cause: GapCause::HistoryLost,
+                from,
+                to,
+            });
+            self.loss = Loss::Passed;
+        }
+        gaps.extend(oversize);
+        for gap in &gaps {
+            let event = StreamEvent::Gap(gap.clone());
+            self.actions.push_back(Action::Publish(event));
+        }
+        gaps
+    }
+
     pub(super) fn failed(&mut self, error: StreamError, now: Instant) {
         match std::mem::replace(&mut self.state, State::Finished) {
-            State::Opening {
-                phase: Phase::Resume,
-                ..
-            } => self.resume_failed(error, now),
-            State::Opening { .. } => self.finish(None, Err(error)),
+            State::Opening { phase, .. } => self.open_failed(phase, error, now),
             State::Closing { .. } => self.finish(None, Ok(())),
             State::Fetching {
                 cursor, opened_at, ..
@@ -236,25 +294,52 @@ impl ChangeStreamMachine {
     fn cursor_failed(&mut self, cursor: Cursor, error: StreamError, now: Instant) {
         self.count_missed(&error);
         let left_over = may_live(&error).then_some(cursor);
-        if error.class() != ErrorClass::Resumable {
+        let is_skipped = self.skips_loss(&error);
+        if error.class() != ErrorClass::Resumable && !is_skipped {
             return self.finish(left_over, Err(error));
+        }
+        if self.invalidated && self.config.invalidate == OnInvalidate::End {
+            // The cursor was lost between the invalidate event and the end that follows it.
+            // Nothing is missing: this is that end.
+            self.release(left_over);
+            return self.exhausted(now);
         }
         self.release(left_over);
         self.plan_resume(error, now);
     }
 
-    fn resume_failed(&mut self, error: StreamError, now: Instant) {
-        // The cursor was lost between the invalidate event and the end that follows it; the server
-        // will not resume behind such an event. Nothing is missing: this is that end.
-        if self.invalidated && error.code() == Some(codes::INVALID_RESUME_TOKEN) {
-            return self.finish(None, Ok(()));
-        }
+    fn open_failed(&mut self, phase: Phase, error: StreamError, now: Instant) {
         self.count_missed(&error);
-        if error.class() != ErrorClass::RetryLater || !self.backoff.goes_on(now) {
+        let is_skipped = self.skips_loss(&error);
+        if phase == Phase::Open && is_skipped {
+            self.release(None);
+            return self.open(phase, self.place.start_point());
+        }
+        let goes_on = phase == Phase::Resume
+            && error.class() == ErrorClass::RetryLater
+            && self.backoff.goes_on(now);
+        if !goes_on && !is_skipped {
             return self.finish(None, Err(error));
         }
         self.release(None);
         self.plan_resume(error, now);
+    }
+
+    /// If history is lost and the policy is to go on, the stream now stands behind the loss. That
+    /// works once: a loss right behind a loss is final.
+    fn skips_loss(&mut self, error: &StreamError) -> bool {
+        let start = match self.config.history_lost {
+            HistoryLost::Fail => return false,
+            HistoryLost::FromNow => None,
+            HistoryLost::FromTime(time) => Some(time),
+        };
+        if !error.is_history_lost() || self.loss != Loss::None {
+            return false;
+        }
+        let lost = GapEnd::new(self.place.token().cloned(), self.place.operation_time());
+        self.loss = Loss::Behind(lost);
+        self.place = Place::behind_loss(start);
+        true
     }
 
     fn count_missed(&mut self, error: &StreamError) {
@@ -272,6 +357,10 @@ impl ChangeStreamMachine {
             delay,
         };
         self.actions.push_back(Action::Publish(event));
+        self.resume_after(delay, now);
+    }
+
+    fn resume_after(&mut self, delay: Duration, now: Instant) {
         if delay.is_zero() {
             self.resume();
         } else {

@@ -178,16 +178,26 @@ fn rule_9_a_standalone_is_told_by_the_server() {
 
 #[test]
 fn history_lost_is_told_apart() {
-    for (code, expected) in [
-        (286, true),
-        (136, true),
-        (40576, true),
-        (280, false),
-        (43, false),
+    // Of an aggregate, 280 says that the start point is not there; of a getMore, that the pipeline
+    // has broken an event's _id.
+    for (code, of_aggregate, of_get_more) in [
+        (286, true, true),
+        (136, true, true),
+        (40576, true, true),
+        (280, true, false),
+        (260, false, false),
+        (234, false, false),
     ] {
         let mut stream = Stream::open(WatchOptions::default());
         stream.reply(&server_error(code, &[]));
-        assert_eq!(stream.error().is_history_lost(), expected, "code {code}");
+        let error = stream.error();
+        assert_eq!(error.is_history_lost(), of_aggregate, "code {code}");
+        let mut stream = Stream::open(WatchOptions::default());
+        stream.reply(&batch(1, &[], "p"));
+        stream.demand();
+        stream.reply(&server_error(code, &[]));
+        let error = stream.error();
+        assert_eq!(error.is_history_lost(), of_get_more, "code {code}");
     }
 }
 

@@ -307,6 +307,17 @@ pub(crate) fn batch_without_end(id: i64, events: &[&str]) -> Document {
     }
 }
 
+/// A batch whose last event is an invalidate named `end`.
+pub(crate) fn invalidated(id: i64, events: &[&str], end: &str) -> Document {
+    let events = [events, &[end]].concat();
+    let mut reply = batch(id, &events, end);
+    let cursor = reply.get_document_mut("cursor").unwrap();
+    let last = cursor.get_array_mut("nextBatch").unwrap().last_mut();
+    let last = last.unwrap().as_document_mut().unwrap();
+    last.insert("operationType", "invalidate");
+    reply
+}
+
 pub(crate) fn server_error(code: i32, labels: &[&str]) -> Document {
     doc! { "ok": 0.0, "errmsg": "no", "code": code, "codeName": "No", "errorLabels": labels }
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bson::{RawBson, RawDocumentBuf, Timestamp};
 use mongo_change_stream::{
-    ChangeStreamMachine, FullDocumentBeforeChangeType, FullDocumentType, Prefetch, ResumeToken,
-    StreamConfig, StreamEvent, WatchOptions, WatchTarget,
+    ChangeStreamMachine, FullDocumentBeforeChangeType, FullDocumentType, HistoryLost, OnInvalidate,
+    Oversize, Prefetch, ResumeToken, StreamConfig, StreamEvent, WatchOptions, WatchTarget,
 };
 use mongo_uri::ReadPreference;
 use tokio::sync::{mpsc, oneshot};
@@ -134,6 +134,38 @@ impl Watch {
     /// consumer waits.
     pub fn prefetch(mut self, window: Option<Prefetch>) -> Self {
         self.config.prefetch = window;
+        self
+    }
+
+    /// What to do when the oplog no longer reaches back to where the stream stands: fail, or go on
+    /// elsewhere and report the gap ([`ChangeStream::position`], [`on_event`](Self::on_event)).
+    ///
+    /// ```no_run
+    /// # async fn f(orders: mongo_client::Collection) -> mongo_client::Result<()> {
+    /// use mongo_client::change_stream::HistoryLost;
+    ///
+    /// let stream = orders.watch().history_lost(HistoryLost::FromNow).await?;
+    /// if let Some(gap) = stream.position().last_gap {
+    ///     eprintln!("nothing is known from {:?} to {:?}", gap.from, gap.to);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn history_lost(mut self, policy: HistoryLost) -> Self {
+        self.config.history_lost = policy;
+        self
+    }
+
+    /// What to do behind an invalidate event: end, or go on with what happens under the same name.
+    pub fn on_invalidate(mut self, policy: OnInvalidate) -> Self {
+        self.config.invalidate = policy;
+        self
+    }
+
+    /// What to do with events larger than a document may be: fail, have them cut and joined again
+    /// (6.0.9 and later), or leave them out and report the gap.
+    pub fn oversize(mut self, policy: Oversize) -> Self {
+        self.config.oversize = policy;
         self
     }
 

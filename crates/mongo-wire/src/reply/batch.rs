@@ -31,6 +31,16 @@ impl Batch {
         }
     }
 
+    /// A batch that was put together here rather than read from a reply.
+    #[cfg(feature = "bson")]
+    pub fn from_documents<'a>(documents: impl IntoIterator<Item = &'a bson::RawDocument>) -> Self {
+        let array: bson::RawArrayBuf = documents.into_iter().collect();
+        Self {
+            array: Bytes::copy_from_slice(array.as_bytes()),
+            offset: 0,
+        }
+    }
+
     /// Bytes of the array: what the batch keeps in memory, give or take the reply around it.
     pub const fn bytes_len(&self) -> usize {
         self.array.len()
