@@ -1,9 +1,10 @@
-//! Real mongod deployments, a fault proxy and a scripted server for the tests of this workspace.
+//! Real mongod deployments, a fault proxy, a router and a scripted server for the tests of this workspace.
 //!
 //! - [`cluster`]: standalones and replica sets of real servers, whose members can be killed,
 //!   stopped, paused, restarted and made to step down.
 //! - [`mongod`]: one server; which program it is, and when it is ready.
 //! - [`proxy`]: a TCP proxy that delays, silences, cuts and refuses connections.
+//! - [`router`]: a relay that looks like a mongos or a load balancer.
 //! - [`scripted`]: a server that answers as a test tells it to, for what no real one here shows.
 //! - [`fetch`], [`specs`]: pinned servers and the public specification tests, from the package
 //!   registry by way of pip.
@@ -46,5 +47,6 @@ pub mod fetch;
 pub mod home;
 pub mod mongod;
 pub mod proxy;
+pub mod router;
 pub mod scripted;
 pub mod specs;
