@@ -7,9 +7,10 @@ use bson::rawdoc;
 use tempfile::NamedTempFile;
 use testbed::cluster::{Member, ReplicaSet, ReplicaSetOptions, Standalone};
 use testbed::mongod::MongodOptions;
+use testbed::router::{Face, Router};
 
 use super::{Kind, Shape, probe};
-use crate::unified::Deployment;
+use crate::unified::{Deployment, TopologyKind};
 
 /// The only user of a deployment with access control; it may do everything.
 const USER: &str = "root";
@@ -22,7 +23,9 @@ const KEY: &[u8] = b"c3BlYy10ZXN0cyBvZiB0aGlzIHdvcmtzcGFjZQ==";
 #[derive(Debug)]
 pub struct Running {
     deployment: Deployment,
-    _servers: Servers,
+    servers: Servers,
+    /// What stands before the servers.
+    routers: Vec<Router>,
 }
 
 #[derive(Debug)]
@@ -65,31 +68,81 @@ impl Kind {
             options.parameters.push(parameter);
         }
         let (servers, mut uri) = match self.shape {
-            Shape::ReplicaSet(members) => {
-                let set = ReplicaSetOptions {
-                    version: self.version,
-                    mongod: options,
-                    ..ReplicaSetOptions::new(members)
-                };
-                let set = set.start()?;
-                let uri = set.uri();
-                (Servers::Set(set), uri)
-            }
             Shape::Standalone => {
                 let server = Standalone::start_with(self.version, options)?;
                 let uri = server.uri();
                 (Servers::Alone(Box::new(server)), uri)
+            }
+            Shape::ReplicaSet(_) | Shape::Sharded | Shape::LoadBalanced => {
+                let set = ReplicaSetOptions {
+                    version: self.version,
+                    mongod: options,
+                    ..ReplicaSetOptions::new(self.shape.members())
+                };
+                let set = set.start()?;
+                let uri = set.uri();
+                (Servers::Set(set), uri)
             }
         };
         if self.auth {
             add_user(servers.writable()?)?;
             uri = uri.replacen("mongodb://", &format!("mongodb://{USER}:{PASSWORD}@"), 1);
         }
-        let deployment = probe(&uri)?;
-        Ok(Running {
-            deployment,
-            _servers: servers,
-        })
+        let mut running = Running {
+            deployment: probe(&uri)?,
+            servers,
+            routers: Vec::new(),
+        };
+        match self.shape {
+            Shape::ReplicaSet(_) | Shape::Standalone => {}
+            Shape::Sharded => running.behind_mongos()?,
+            Shape::LoadBalanced => running.behind_load_balancer()?,
+        }
+        Ok(running)
+    }
+}
+
+impl Shape {
+    fn members(self) -> usize {
+        match self {
+            Self::ReplicaSet(members) => members,
+            Self::Standalone | Self::Sharded | Self::LoadBalanced => 1,
+        }
+    }
+}
+
+impl Running {
+    fn behind_mongos(&mut self) -> Result<()> {
+        let first = self.add_router(Face::Mongos)?;
+        let second = self.add_router(Face::Mongos)?;
+        let single = format!("mongodb://{first}/");
+        let multiple = format!("mongodb://{first},{second}/");
+        self.look_like(TopologyKind::Sharded, single, multiple);
+        Ok(())
+    }
+
+    fn behind_load_balancer(&mut self) -> Result<()> {
+        let [single, multiple] = [1, 2].map(|services| -> Result<String> {
+            let address = self.add_router(Face::LoadBalancer(services))?;
+            Ok(format!("mongodb://{address}/?loadBalanced=true"))
+        });
+        self.look_like(TopologyKind::LoadBalanced, single?, multiple?);
+        Ok(())
+    }
+
+    fn add_router(&mut self, face: Face) -> Result<String> {
+        let router = Router::start(self.servers.writable()?.address(), face)?;
+        let address = router.address();
+        self.routers.push(router);
+        Ok(address)
+    }
+
+    fn look_like(&mut self, topology: TopologyKind, single: String, multiple: String) {
+        let deployment = &mut self.deployment;
+        deployment.topology = topology;
+        deployment.uri.clone_from(&single);
+        deployment.uri_single = Some(single);
+        deployment.uri_multiple = Some(multiple);
     }
 }
 
