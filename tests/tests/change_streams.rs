@@ -315,6 +315,9 @@ async fn dropping_the_handle_or_its_opening_leaves_no_cursor_behind() {
         // Whether it opens in time or not: it is dropped.
         let _ = tokio::time::timeout(limit, watch().into_future()).await;
     }
+    // When no task is left, nothing more can be sent that opens a cursor.
+    within(client.shutdown()).await;
+    let client = shared_client().await;
     let gone = async { while cursors(&client, "to be dropped").await > 0 {} };
     within(gone).await;
 }

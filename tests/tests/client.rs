@@ -10,10 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use bson::{cstr, rawdoc};
+use bson::oid::ObjectId;
+use bson::{Bson, cstr, rawdoc};
 use integration_tests::recorder::{Counts, Recorder};
 use integration_tests::{own_database, shared_client, shared_set};
 use mongo_client::{Client, ClientOptions, Error, Misuse};
+use testbed::scripted::{Answer, HelloScript, Received, ScriptedServer};
+use tokio::runtime::Handle;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -240,10 +243,7 @@ async fn an_option_without_effect_is_warned_of() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_shutdown_everything_is_refused_and_no_connection_is_left() {
-    let server = testbed::scripted::ScriptedServer::start(|me| {
-        testbed::scripted::HelloScript::primary("rs0", me, &[me])
-    })
-    .unwrap();
+    let server = ScriptedServer::start(|me| HelloScript::primary("rs0", me, &[me])).unwrap();
     let client = Client::new(&server.uri()).unwrap();
     within(client.run_admin_command(&rawdoc! { "ping": 1 }))
         .await
@@ -259,4 +259,101 @@ async fn after_a_shutdown_everything_is_refused_and_no_connection_is_left() {
         .unwrap();
     drop(client);
     assert!(server.wait_for_open(PATIENCE, 0));
+}
+
+#[tokio::test]
+async fn a_shutdown_leaves_no_task_behind_whatever_a_server_withholds() {
+    let server = ScriptedServer::start(|_| HelloScript::standalone()).unwrap();
+    let streams = rawdoc! {
+        "ok": 1, "helloOk": true, "isWritablePrimary": true, "maxWireVersion": 17,
+        "topologyVersion": { "processId": ObjectId::new(), "counter": 1_i64 },
+    };
+    // To the monitor; nobody else hears anything: neither it again, nor who measures round trips,
+    // nor the operation that waits for a connection.
+    server.once("hello", Answer::reply(streams));
+    server.always("hello", |_| Answer::silence());
+    let before = Handle::current().metrics().num_alive_tasks();
+    let client = Client::new(&format!("{}?minPoolSize=1", server.uri())).unwrap();
+    let waiting = client.clone();
+    let waiting =
+        tokio::spawn(async move { waiting.run_admin_command(&rawdoc! { "ping": 1 }).await });
+    let hellos = |all: &[Received]| all.iter().filter(|one| one.is_hello()).count() >= 4;
+    let received = tokio::task::spawn_blocking(move || {
+        server.wait_for(PATIENCE, hellos).unwrap();
+        server
+    });
+    let server = received.await.unwrap();
+    let started = Instant::now();
+    within(client.shutdown()).await;
+    assert!(
+        started.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        started.elapsed()
+    );
+    let refused = within(waiting).await.unwrap();
+    assert!(refused.is_err(), "{refused:?}");
+    assert_eq!(Handle::current().metrics().num_alive_tasks(), before);
+    assert!(server.wait_for_open(PATIENCE, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sizes_that_no_server_can_mean_are_refused_or_not_believed() {
+    for (field, value, refused) in [
+        ("maxMessageSizeBytes", Bson::Int32(1), true),
+        ("maxMessageSizeBytes", Bson::Int32(0), false),
+        ("maxMessageSizeBytes", Bson::Int32(-1), false),
+        ("maxMessageSizeBytes", Bson::Int64(u32::MAX.into()), false),
+        ("maxMessageSizeBytes", Bson::Int64(i64::MAX), false),
+        ("maxBsonObjectSize", Bson::Int32(-1), false),
+        ("maxBsonObjectSize", Bson::Int64(i64::MAX), false),
+        ("maxWriteBatchSize", Bson::Int32(0), false),
+    ] {
+        let hello = HelloScript::standalone().with(field, value.clone());
+        let server = ScriptedServer::start(|_| hello).unwrap();
+        let client = Client::new(&server.uri()).unwrap();
+        let result = within(client.run_admin_command(&rawdoc! { "ping": 1 })).await;
+        match result {
+            Ok(_) => assert!(!refused, "{field}: {value}"),
+            Err(error) => {
+                assert!(
+                    refused && error.to_string().contains(field),
+                    "{field}: {value}: {error}"
+                );
+            }
+        }
+    }
+}
+
+/// A reply that says it is 4 GB long is refused, not made room for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_huge_size_that_is_announced_makes_no_reply_welcome() {
+    let hello = HelloScript::standalone().with("maxMessageSizeBytes", i32::MAX);
+    let server = ScriptedServer::start(|_| hello).unwrap();
+    let mut header = Vec::new();
+    for number in [i32::MAX - 1, 1, 2, 2013] {
+        header.extend(number.to_le_bytes());
+    }
+    server.once("ping", Answer::silence().then_raw(header));
+    let client = Client::new(&server.uri()).unwrap();
+    let error = within(client.run_admin_command(&rawdoc! { "ping": 1 }))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Malformed { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_hangs_up_on_the_first_hello_may_want_tls_which_is_said() {
+    for answer in [
+        Answer::silence().then_close(),
+        Answer::silence().then_reset(),
+    ] {
+        let server = ScriptedServer::start(|_| HelloScript::standalone()).unwrap();
+        server.always("hello", move |_| answer.clone());
+        let uri = format!("{}?serverSelectionTimeoutMS=300", server.uri());
+        let client = Client::new(&uri).unwrap();
+        let error = within(client.run_admin_command(&rawdoc! { "ping": 1 }))
+            .await
+            .unwrap_err();
+        assert!(error.to_string().contains("tls=true"), "{error}");
+    }
 }

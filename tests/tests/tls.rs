@@ -384,3 +384,25 @@ impl TlsServer {
         Self { port, names }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plain_client_of_a_server_that_requires_tls_is_told_what_to_do() {
+    let world = World::get();
+    let options = tls_options(world.files.path(), "server.pem");
+    let server = Standalone::start_with(ServerVersion::Default, options).unwrap();
+    // The testbed itself talks in the clear, so it is told only now.
+    server
+        .server()
+        .run_command(
+            "admin",
+            &rawdoc! { "setParameter": 1, "tlsMode": "requireTLS" },
+        )
+        .unwrap();
+    let uri = format!("{}?serverSelectionTimeoutMS=1000", server.uri());
+    let client = Client::new(&uri).unwrap();
+    let error = client
+        .run_admin_command(&rawdoc! { "ping": 1 })
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("tls=true"), "{error}");
+}

@@ -207,6 +207,9 @@ impl Client {
     /// Ends every task and closes every connection of this client, whoever still holds a clone.
     /// Change streams that are open end with [`Error::Shutdown`]; their cursors are killed first,
     /// which takes some seconds at most where a server does not answer.
+    ///
+    /// When this returns, no task of the client is left. A command that runs meanwhile fails at
+    /// once, and closes its connection when its future is polled again or dropped.
     pub async fn shutdown(&self) {
         self.inner.closing.send_replace(true);
         self.inner.closing.closed().await;

@@ -11,6 +11,8 @@ mod socks5;
 mod tls;
 mod transport;
 
+use std::io::ErrorKind;
+
 use bson::RawDocument;
 use bson::oid::ObjectId;
 use bytes::BytesMut;
@@ -37,10 +39,20 @@ pub(crate) trait ByteStream:
 
 impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Sync + Unpin> ByteStream for T {}
 
+/// What a server without TLS does when it dies, and one that requires TLS does always.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the server ended the connection instead of answering the first hello; if it requires TLS, add \
+     tls=true to the connection string"
+)]
+struct HungUp;
+
 /// An open connection; see the [module](self).
 pub(crate) struct Connection {
     server: ServerAddress,
     stream: Box<dyn ByteStream>,
+    /// Neither encrypted nor local, so that the server may refuse it for that.
+    is_plain: bool,
     received: BytesMut,
     to_send: BytesMut,
     limits: Limits,
@@ -65,6 +77,7 @@ impl Connection {
         Self {
             server,
             stream,
+            is_plain: false,
             received: BytesMut::new(),
             to_send: BytesMut::new(),
             limits: Limits::default(),
@@ -187,11 +200,28 @@ impl Connection {
                 .map_err(|source| self.malformed(source))?;
             // A whole message lands in one buffer, which its documents then share.
             self.received.reserve(wanted.max(READ_CHUNK));
-            let read = self.stream.read_buf(&mut self.received).await;
-            if read.map_err(|source| self.io_error(IoAction::Receive, source))? == 0 {
-                return Err(self.violation(Violation::ClosedEarly));
+            match self.stream.read_buf(&mut self.received).await {
+                Ok(0) if self.is_unheard() => {
+                    return Err(self.hung_up(ErrorKind::UnexpectedEof));
+                }
+                Ok(0) => return Err(self.violation(Violation::ClosedEarly)),
+                Ok(_) => {}
+                Err(source) if source.kind() == ErrorKind::ConnectionReset && self.is_unheard() => {
+                    return Err(self.hung_up(ErrorKind::ConnectionReset));
+                }
+                Err(source) => return Err(self.io_error(IoAction::Receive, source)),
             }
         }
+    }
+
+    /// Whether nothing has ever been heard over a stream that is not encrypted.
+    fn is_unheard(&self) -> bool {
+        self.is_plain && self.last_request_id <= 1 && self.received.is_empty()
+    }
+
+    /// The server ended the connection instead of answering the first hello.
+    fn hung_up(&self, kind: ErrorKind) -> Error {
+        self.io_error(IoAction::Handshake, std::io::Error::new(kind, HungUp))
     }
 
     fn io_error(&self, action: IoAction, source: std::io::Error) -> Error {

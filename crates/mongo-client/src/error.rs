@@ -327,6 +327,14 @@ pub enum Violation {
     /// `moreToCome` on the reply of a request that did not allow it.
     #[error("the reply announces more replies, which the request did not allow")]
     UnexpectedMoreToCome,
+    /// The hello announces a limit within which nothing can be said.
+    #[error("the server's {field} is {announced}, too little for any command")]
+    SizeLimit {
+        /// The field of the hello.
+        field: &'static str,
+        /// Its value, in bytes.
+        announced: u32,
+    },
     /// The server closed the connection in the middle of a message or before a reply.
     #[error("the connection was closed before the reply was complete")]
     ClosedEarly,

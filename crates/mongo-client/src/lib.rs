@@ -66,6 +66,7 @@ mod operation;
 mod options;
 mod pool;
 mod server_api;
+mod tasks;
 #[doc(hidden)]
 pub mod testing;
 mod topology;

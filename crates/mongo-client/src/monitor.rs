@@ -64,10 +64,12 @@ impl Monitor {
         }
     }
 
-    /// Measures round trips until the orders end; see [`Self::run_checks`] for the queue.
+    /// Measures round trips until the orders end, and gives up what is under way then; see
+    /// [`Self::run_checks`] for the queue.
     pub(crate) async fn run_measurements(self, mut orders: mpsc::UnboundedReceiver<RttCheck>) {
         let mut connection = None;
-        while let Some(check) = orders.recv().await {
+        let mut next = orders.recv().await;
+        while let Some(check) = next.take() {
             let command = if connection.is_some() {
                 check.hello
             } else {
@@ -84,15 +86,24 @@ impl Monitor {
                 },
             };
             let server = self.server.clone();
-            let input = match self.step(connection.take(), &step).await {
-                Ok((open, outcome)) => {
-                    connection = Some(open);
-                    let round_trip = outcome.round_trip.unwrap_or_default();
-                    Input::RttMeasured { server, round_trip }
+            let open = connection.take();
+            tokio::select! {
+                biased;
+                outcome = self.step(open, &step) => {
+                    let input = match outcome {
+                        Ok((open, outcome)) => {
+                            connection = Some(open);
+                            let round_trip = outcome.round_trip.unwrap_or_default();
+                            Input::RttMeasured { server, round_trip }
+                        }
+                        Err(_) => Input::RttFailed { server },
+                    };
+                    self.topology.tell(input);
+                    next = orders.recv().await;
                 }
-                Err(_) => Input::RttFailed { server },
-            };
-            self.topology.tell(input);
+                // Dropping the step has closed its connection.
+                order = orders.recv() => next = order,
+            }
         }
     }
 

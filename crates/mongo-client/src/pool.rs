@@ -8,19 +8,18 @@ pub(crate) mod machine;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bson::oid::ObjectId;
 use mongo_topology::ServerId;
-use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
-use tokio::time::Instant;
 
 use self::machine::{Action, ConnectionId, Input, PoolMachine, Refusal, Standing, WaiterId};
 use crate::auth::AuthenticationError;
 use crate::connection::{Connection, Connector};
 use crate::error::{Error, Result};
 use crate::events::{CmapEvent, Event, Events};
+use crate::tasks::{Tasks, now, sleep_until};
 use crate::topology::TopologyHandle;
 
 pub(crate) use self::checked_out::PooledConnection;
@@ -33,8 +32,7 @@ pub(crate) struct PoolContext {
     pub(crate) connector: Arc<Connector>,
     pub(crate) topology: TopologyHandle,
     pub(crate) events: Events,
-    /// The runtime that the client lives in; connections may be dropped outside of it.
-    pub(crate) runtime: Handle,
+    pub(crate) tasks: Tasks,
 }
 
 /// An order to clear a pool.
@@ -109,7 +107,7 @@ impl Pool {
         // To publish that there is a pool.
         pool.advance(|_, _| {}, None);
         if limits.max_idle.is_some() || limits.min_size > 0 {
-            pool.context.runtime.spawn(Arc::clone(&pool).keep());
+            pool.context.tasks.spawn(Arc::clone(&pool).keep());
         }
         pool
     }
@@ -202,7 +200,7 @@ impl Pool {
     /// Lets the machine go on and does what it orders.
     fn advance(
         self: &Arc<Self>,
-        step: impl FnOnce(&mut PoolMachine, std::time::Instant),
+        step: impl FnOnce(&mut PoolMachine, Instant),
         mut failure: Option<Error>,
     ) {
         let mut closing = Vec::new();
@@ -220,7 +218,7 @@ impl Pool {
                     shared.links.insert(connection, Link { idle, standing });
                     let pool = Arc::clone(self);
                     let opening = establish::run(pool, connection, generation, changes);
-                    self.context.runtime.spawn(opening);
+                    self.context.tasks.spawn(opening);
                 }
                 Action::Hand { waiter, connection } => self.hand(shared, waiter, connection),
                 Action::Refuse { waiter, refusal } => {
@@ -242,7 +240,7 @@ impl Pool {
                 Action::Publish(event) => self.publish(event),
             }
         }
-        let due = shared.machine.poll_timeout().map(Instant::from_std);
+        let due = shared.machine.poll_timeout();
         if due.is_some_and(|due| shared.keeper_wakes.is_none_or(|wakes| due < wakes)) {
             self.due.notify_one();
         }
@@ -312,7 +310,7 @@ impl Pool {
                 if shared.machine.is_closed() {
                     return;
                 }
-                let due = shared.machine.poll_timeout().map(Instant::from_std);
+                let due = shared.machine.poll_timeout();
                 shared.keeper_wakes = due;
                 due
             };
@@ -338,17 +336,6 @@ impl Pool {
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn now() -> std::time::Instant {
-    Instant::now().into_std()
-}
-
-async fn sleep_until(timeout: Option<Instant>) {
-    match timeout {
-        Some(timeout) => tokio::time::sleep_until(timeout).await,
-        None => std::future::pending().await,
     }
 }
 

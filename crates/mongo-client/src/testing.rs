@@ -16,6 +16,7 @@ use crate::client::connector;
 use crate::error::Result;
 use crate::events::{EventListener, Events};
 use crate::pool::{Clear, Pool, PoolContext, PoolLimits, PooledConnection};
+use crate::tasks::Tasks;
 use crate::topology::TopologyHandle;
 
 /// The pool of the first host of a connection string, paused; closed when dropped.
@@ -46,7 +47,7 @@ impl LonePool {
             connector: Arc::new(connector(&uri.clone().into(), &TopologyConfig::from(uri))?),
             topology,
             events: Events::new(Some(listener)),
-            runtime: tokio::runtime::Handle::current(),
+            tasks: Tasks::new(),
         };
         let server = ServerId {
             address: uri

@@ -17,7 +17,6 @@ use mongo_topology::{
     read_preference_document,
 };
 use mongo_uri::ServerAddress;
-use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
@@ -27,6 +26,7 @@ use crate::error::{Error, RETRYABLE_ERROR, Result};
 use crate::events::{Event, Events};
 use crate::monitor::{Monitor, Order};
 use crate::pool::{Clear, Pool, PoolContext, PoolLimits};
+use crate::tasks::{Tasks, now, sleep_until};
 
 /// A description and the pools of its servers, replaced together.
 #[derive(Clone, Debug)]
@@ -162,7 +162,7 @@ pub(crate) struct Selected {
 /// The client's side of the topology.
 #[derive(Debug)]
 pub(crate) struct Topology {
-    runtime: Handle,
+    tasks: Tasks,
     handle: TopologyHandle,
     snapshots: watch::Receiver<Snapshot>,
     random: Mutex<Rng>,
@@ -176,10 +176,10 @@ impl Topology {
         limits: PoolLimits,
         events: Events,
     ) -> Self {
-        let runtime = Handle::current();
+        let tasks = Tasks::new();
         let (handle, inbox) = TopologyHandle::channel();
         let seed = seed();
-        let machine = mongo_topology::Topology::new(config, seed, Instant::now().into_std());
+        let machine = mongo_topology::Topology::new(config, seed, now());
         let first = Snapshot {
             description: machine.description(),
             pools: Arc::default(),
@@ -194,16 +194,16 @@ impl Topology {
                 connector: Arc::new(connector),
                 topology: handle.clone(),
                 events,
-                runtime: runtime.clone(),
+                tasks: tasks.clone(),
             },
             publish,
             pools: Arc::default(),
             monitors: BTreeMap::new(),
             failures: Arc::default(),
         };
-        runtime.spawn(task.run(inbox));
+        tasks.spawn(task.run(inbox));
         Self {
-            runtime,
+            tasks,
             handle,
             snapshots,
             random: Mutex::new(Rng::from_seed(seed)),
@@ -214,9 +214,9 @@ impl Topology {
         Arc::clone(&self.snapshots.borrow().description)
     }
 
-    /// The runtime that all of the client's tasks run in.
-    pub(crate) fn runtime(&self) -> &Handle {
-        &self.runtime
+    /// What all of the client's tasks are spawned by.
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.tasks
     }
 
     pub(crate) fn random(&self) -> u64 {
@@ -326,12 +326,11 @@ impl Topology {
         }))
     }
 
-    /// Ends the task and waits until everything is closed.
+    /// Ends the task, closes the pools, and waits until no task of the client is left, nor any of
+    /// their connections. Those of operations are told, and are closed by whoever holds them.
     pub(crate) async fn shut_down(&self) {
         self.handle.tell(Input::Close);
-        let mut snapshots = self.snapshots.clone();
-        // An error says that the task has ended already.
-        let _ = snapshots.wait_for(|snapshot| snapshot.closed).await;
+        self.tasks.ended().await;
     }
 }
 
@@ -494,8 +493,9 @@ impl Task {
             connector: Arc::clone(&self.pool_context.connector),
             topology: self.pool_context.topology.clone(),
         };
-        tokio::spawn(monitor.clone().run_checks(check_orders));
-        tokio::spawn(monitor.run_measurements(measurement_orders));
+        let tasks = &self.pool_context.tasks;
+        tasks.spawn(monitor.clone().run_checks(check_orders));
+        tasks.spawn(monitor.run_measurements(measurement_orders));
         self.monitors.insert(
             server.clone(),
             MonitorTasks {
@@ -527,17 +527,6 @@ impl Task {
         self.pools
             .get(&server.address)
             .filter(|pool| pool.server() == server)
-    }
-}
-
-fn now() -> std::time::Instant {
-    Instant::now().into_std()
-}
-
-async fn sleep_until(timeout: Option<std::time::Instant>) {
-    match timeout {
-        Some(timeout) => tokio::time::sleep_until(timeout.into()).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -119,7 +119,8 @@ pub struct WireVersions {
     pub max: i32,
 }
 
-/// The size limits of one connection, each as the server gave it or the protocol's default.
+/// The size limits of one connection, each as the server gave it, or the protocol's default where
+/// it gave none, or one that is not positive. They are the server's word, however large.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SizeLimits {
     /// `maxBsonObjectSize` in bytes.

@@ -176,6 +176,12 @@ impl Monitor {
         check
     }
 
+    /// Whether a reply brings the state that the connection's last one has brought.
+    pub(crate) fn knows(&self, reply: &HelloReply) -> bool {
+        let connection = self.connection.as_ref();
+        connection.is_some_and(|connection| connection.topology_version == reply.topology_version)
+    }
+
     /// A reply has come. Takes the sample that it brings, unless the server held it back.
     pub(crate) fn reply_received(
         &mut self,
@@ -218,6 +224,14 @@ impl Monitor {
                 earliest: now + config.min_heartbeat_frequency,
                 due: now + config.heartbeat(),
             };
+        }
+    }
+
+    /// Sleeps until then, asked for or not.
+    pub(crate) fn wait_until(&mut self, due: Instant) {
+        if let State::Waiting { .. } = self.state {
+            let earliest = due;
+            self.state = State::Waiting { earliest, due };
         }
     }
 

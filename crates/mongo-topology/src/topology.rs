@@ -239,19 +239,22 @@ impl Topology {
     }
 
     /// Takes in a new server description, if it is not older than what is known (SDAM, "Replacing
-    /// the TopologyDescription"). The server must be in the topology.
-    fn update(&mut self, server: ServerDescription, now: Instant) {
+    /// the TopologyDescription"). The server must be in the topology. Whether that changes the
+    /// topology's description.
+    fn update(&mut self, server: ServerDescription, now: Instant) -> bool {
         let known = self.description.servers.get(server.address());
         let known_version = known.and_then(|known| known.topology_version());
         if TopologyVersion::compare(known_version, server.topology_version()).is_gt() {
-            return;
+            return false;
         }
         let id = server.id().clone();
         let mut draft = Draft::new(&self.description, &mut self.counters.instances, now);
         draft.apply(server, self.config.seeds.len());
         let outcome = draft.finish(&self.description);
+        let is_changed = outcome.is_changed;
         self.commit(outcome, now);
         self.mark_pool_ready(&id);
+        is_changed
     }
 
     /// Makes an outcome the present, and gives the orders and events that follow from it.

@@ -56,15 +56,10 @@ const fn target(name: &'static str, dictionary: Option<&'static str>, max_len: u
 /// Builds and runs the targets.
 ///
 /// # Errors
-/// There is no nightly toolchain, a target does not build, or it crashes.
+/// There is no nightly toolchain and none can be installed, a target does not build, or it crashes.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let nightly = Command::new("rustup")
-        .args(["run", "nightly", "cargo", "--version"])
-        .output();
-    if !nightly.is_ok_and(|output| output.status.success()) {
-        bail!("fuzzing needs a nightly toolchain: `rustup toolchain install nightly`");
-    }
     let targets = chosen(arguments.target.as_deref())?;
+    obtain_nightly()?;
     let tools = shell::root().join("target/tools");
     install(&tools)?;
     seeds::make(&corpus())?;
@@ -120,6 +115,23 @@ fn fuzz(tools: &Path) -> Command {
     // Set by the cargo that runs this program; the other toolchain has its own.
     command.env_remove("CARGO").env_remove("RUSTUP_TOOLCHAIN");
     command
+}
+
+/// Installs the nightly toolchain, unless there is one.
+fn obtain_nightly() -> anyhow::Result<()> {
+    let nightly = Command::new("rustup")
+        .args(["run", "nightly", "cargo", "--version"])
+        .output();
+    if nightly.is_ok_and(|output| output.status.success()) {
+        return Ok(());
+    }
+    shell::complain("fuzzing needs a nightly toolchain: installing it");
+    let mut command = Command::new("rustup");
+    command.args(["toolchain", "install", "nightly", "--profile", "minimal"]);
+    shell::run(&mut command).context(
+        "cannot install a nightly toolchain, which fuzzing needs; give one that `rustup run \
+         nightly cargo` finds",
+    )
 }
 
 /// Installs `cargo-fuzz` once, under `target/`.

@@ -69,6 +69,7 @@ impl Connector {
     pub(crate) async fn open(&self, server: &ServerAddress) -> Result<Connection> {
         let stream = self.transport.open(server).await?;
         let mut connection = Connection::new(server.clone(), stream);
+        connection.is_plain = self.transport.is_plain(server);
         connection.declared = self.server_api.map(|api| api.elements().into());
         Ok(connection)
     }

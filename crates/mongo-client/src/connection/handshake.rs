@@ -16,10 +16,16 @@ use super::Connection;
 use crate::auth::{
     AuthFailure, Authenticator, Conversation, Derivation, DerivedKeys, Opening, ScramKeys, Step,
 };
-use crate::error::{Error, IoAction, Result};
+use crate::error::{Error, IoAction, Result, Violation};
 
 /// Random bytes of a nonce; 18 are 144 bits, in base64 24 characters without padding.
 const NONCE_LEN: usize = 18;
+
+/// Less than this, and hardly a command can be sent.
+const MIN_MESSAGE_SIZE: u32 = 16 * 1024;
+/// What a server may make this process hold in memory for one reply, whatever it says; all servers
+/// so far say a quarter of it.
+const MAX_MESSAGE_SIZE: u32 = 4 * 48_000_000;
 
 /// What the first hello of each of a client's connections says.
 #[derive(Debug)]
@@ -111,8 +117,7 @@ impl Connection {
             self.check(&reply, authenticator, opening.mechanism())?;
         }
         let hello = self.parse_hello(&reply)?;
-        let max = usize::try_from(hello.limits.max_message_size_bytes).unwrap_or(usize::MAX);
-        self.limits.max_message_len = max;
+        self.limits.max_message_len = self.message_size(&hello)?;
         self.compressor = handshake.choose_compressor(&hello);
         let unfinished = match opening {
             Some((authenticator, opening)) => self.proceed(authenticator, opening, &hello)?,
@@ -120,6 +125,16 @@ impl Connection {
         };
         self.hello = Some(hello);
         Ok(unfinished)
+    }
+
+    /// How long messages may be, as far as the server can be believed.
+    fn message_size(&self, hello: &HelloReply) -> Result<usize> {
+        let announced = hello.limits.max_message_size_bytes;
+        if announced < MIN_MESSAGE_SIZE {
+            let field = "maxMessageSizeBytes";
+            return Err(self.violation(Violation::SizeLimit { field, announced }));
+        }
+        Ok(usize::try_from(announced.min(MAX_MESSAGE_SIZE)).unwrap_or(usize::MAX))
     }
 
     fn proceed<'a>(

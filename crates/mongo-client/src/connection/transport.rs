@@ -45,6 +45,15 @@ impl Transport {
         })
     }
 
+    /// Whether what is said to the server can be read on the way.
+    pub(crate) fn is_plain(&self, server: &ServerAddress) -> bool {
+        #[cfg(feature = "tls")]
+        if self.tls.is_some() {
+            return false;
+        }
+        matches!(server, ServerAddress::Tcp { .. })
+    }
+
     /// Opens a stream. Dropping the future closes whatever is open by then.
     ///
     /// # Errors

@@ -191,7 +191,7 @@ impl Watch {
         let machine =
             ChangeStreamMachine::new(self.target, pipeline, self.options, self.config, seed);
         let closing = self.client.closing();
-        let runtime = self.client.topology_room().runtime().clone();
+        let tasks = self.client.topology_room().tasks().clone();
         let task = Task {
             client: self.client,
             machine,
@@ -205,7 +205,7 @@ impl Watch {
         };
         // Owned from the start, so that dropping this future closes what may be open by then.
         let stream = ChangeStream::new(shared, requests);
-        runtime.spawn(task.run());
+        tasks.spawn(task.run());
         outcome.await.unwrap_or(Err(Error::Shutdown))?;
         Ok(stream)
     }

@@ -11,12 +11,12 @@ use mongo_change_stream::{
 use mongo_uri::ReadPreference;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use super::shared::Shared;
 use crate::client::Client;
 use crate::error::{Error, Misuse, Result};
 use crate::operation::Bound;
+use crate::tasks::{now, sleep_until};
 
 /// How long the cursor of a stream that nobody needs any more is worth caring about.
 const KILL_CURSORS_LIMIT: Duration = Duration::from_secs(5);
@@ -337,16 +337,5 @@ fn failed(error: Error) -> Input {
 fn unbound() -> Input {
     Input::CommandFailed {
         failure: FailureKind::ServerGone.into(),
-    }
-}
-
-fn now() -> std::time::Instant {
-    Instant::now().into_std()
-}
-
-async fn sleep_until(timeout: Option<std::time::Instant>) {
-    match timeout {
-        Some(timeout) => tokio::time::sleep_until(timeout.into()).await,
-        None => std::future::pending().await,
     }
 }

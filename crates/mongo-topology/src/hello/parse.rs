@@ -207,8 +207,10 @@ pub(crate) fn i32_value(value: RawBsonRef<'_>) -> Option<i32> {
     integer(value).and_then(|number| i32::try_from(number).ok())
 }
 
+/// A size that leaves room for nothing, or is none, counts as not given.
 fn set_size(limit: &mut u32, value: RawBsonRef<'_>) {
-    if let Some(size) = integer(value).and_then(|size| u32::try_from(size).ok()) {
+    let size = integer(value).and_then(|size| u32::try_from(size).ok());
+    if let Some(size) = size.filter(|size| *size > 0) {
         *limit = size;
     }
 }

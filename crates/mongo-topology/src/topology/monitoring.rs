@@ -26,6 +26,7 @@ impl Topology {
         let Some((running, monitor)) = self.running_check(id, check) else {
             return;
         };
+        let repeats = running.awaited && monitor.knows(&reply);
         monitor.reply_received(&reply, round_trip, more_to_come);
         let heartbeat = heartbeat(id, monitor, running.awaited);
         let samples = monitor.samples().round_trip();
@@ -39,11 +40,14 @@ impl Topology {
         };
         self.publish(event);
         self.end_check(&id.address, now);
-        self.update(
-            ServerDescription::answered(id.clone(), reply, samples, now),
-            now,
-        );
-        self.begin_next(id, now);
+        let answered = ServerDescription::answered(id.clone(), reply, samples, now);
+        let is_changed = self.update(answered, now);
+        let not_before = if repeats && !is_changed {
+            running.started + self.config.min_heartbeat_frequency
+        } else {
+            now
+        };
+        self.begin_next(id, not_before, now);
     }
 
     pub(super) fn check_failed(
@@ -157,16 +161,18 @@ impl Topology {
         }
     }
 
-    /// After a good reply: the next check at once if the server streams.
-    fn begin_next(&mut self, id: &ServerId, now: Instant) {
-        let config = &self.config;
-        if self
-            .server(id)
-            .is_some_and(|server| server.monitor.streams(config))
-        {
-            self.begin_check(&id.address, now);
-            self.begin_rtt(&id.address, now);
+    /// After a good reply: the next check at once if the server streams. One that does not hold
+    /// its replies back, although there is nothing new, is given the least time between checks:
+    /// it would be asked as fast as it answers.
+    fn begin_next(&mut self, id: &ServerId, not_before: Instant, now: Instant) {
+        let Some(server) = self.servers.get_mut(&id.address) else {
+            return;
+        };
+        if server.id != *id || !server.monitor.streams(&self.config) {
+            return;
         }
+        server.monitor.wait_until(not_before);
+        self.begin_due(&id.address, now);
     }
 
     fn begin_check(&mut self, address: &ServerAddress, now: Instant) {

@@ -87,6 +87,43 @@ fn a_server_that_can_stream_is_awaited_without_a_pause() {
 }
 
 #[test]
+fn a_server_that_holds_nothing_back_is_not_asked_as_fast_as_it_answers() {
+    for more_to_come in [false, true] {
+        let mut world = World::new(URI);
+        world.reply("a", &streaming_standalone(1));
+        let mut asked = 0;
+        let end = world.now + 2 * HEARTBEAT;
+        while world.now < end {
+            if world.check("a").is_some() {
+                world.reply_streaming("a", &streaming_standalone(1), more_to_come);
+                asked += 1;
+            }
+            world.handle(Input::CheckRequested);
+            world.advance(Duration::from_millis(10));
+        }
+        let at_most = 2 * HEARTBEAT.as_millis() / MIN_HEARTBEAT.as_millis();
+        assert!((1..=at_most).contains(&asked), "asked {asked} times");
+    }
+}
+
+#[test]
+fn a_server_that_holds_its_replies_back_or_has_news_is_asked_at_once() {
+    let mut world = World::new(URI);
+    world.reply("a", &streaming_standalone(1));
+    // Newer, then held back for the least time, as a heartbeat of that length makes it.
+    world.reply("a", &streaming_standalone(2));
+    assert!(world.check("a").is_some());
+    world.advance(MIN_HEARTBEAT);
+    world.reply("a", &streaming_standalone(2));
+    assert!(world.check("a").is_some());
+    // The same version with other news.
+    let mut older = standalone();
+    older.append(bson::cstr!("helloOk"), true);
+    world.reply("a", &streaming(older, 2));
+    assert!(world.check("a").is_some());
+}
+
+#[test]
 fn no_connect_timeout_means_no_timeout_anywhere() {
     let mut world = World::new("mongodb://a/?directConnection=true&connectTimeoutMS=0");
     assert_eq!(world.check("a").unwrap().timeout(), None);
