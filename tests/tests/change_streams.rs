@@ -19,7 +19,7 @@ use mongo_client::{ChangeStream, Client, Collection, Database, Error};
 /// Nothing here takes longer unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-async fn within<T>(work: impl Future<Output = T>) -> T {
+async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, work)
         .await
         .expect("this hangs")

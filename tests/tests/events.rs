@@ -15,7 +15,7 @@ use testbed::scripted::{Answer, HelloScript, ScriptedServer};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-async fn within<T>(work: impl Future<Output = T>) -> T {
+async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, work)
         .await
         .expect("this hangs")
@@ -215,7 +215,8 @@ async fn an_overloaded_server_is_tried_again_later_and_not_given_up() {
         Answer::silence().then_close()
     });
     let recorder = Recorder::default();
-    let client = client(&server.uri(), &recorder);
+    let uri = format!("{}?maxAdaptiveRetries=3", server.uri());
+    let client = client(&uri, &recorder);
     within(client.run_admin_command(&rawdoc! { "ping": 1 }))
         .await
         .unwrap();

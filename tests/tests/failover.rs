@@ -20,7 +20,7 @@ use testbed::cluster::{Member, ReplicaSet};
 /// Elections take seconds; nothing here takes longer unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-async fn within<T>(work: impl Future<Output = T>) -> T {
+async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, work)
         .await
         .expect("this hangs")

@@ -17,7 +17,7 @@ use testbed::scripted::{Answer, HelloScript, Received, ScriptedServer};
 /// Nothing here takes longer unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-async fn within<T>(work: impl Future<Output = T>) -> T {
+async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, work)
         .await
         .expect("this hangs")
@@ -395,7 +395,7 @@ fn a_future_dropped_outside_its_runtime_leaves_the_pool_sound() {
     let (find, ping) = (rawdoc! { "find": "things" }, rawdoc! { "ping": 1 });
     let uri = format!("{}?maxPoolSize=1", server.uri());
     let client = runtime.block_on(async { Client::new(&uri).unwrap() });
-    let mut half_run = Box::pin(client.run_admin_command(&find));
+    let mut half_run = client.run_admin_command(&find).into_future();
     runtime.block_on(async {
         let limit = Duration::from_millis(300);
         assert!(tokio::time::timeout(limit, &mut half_run).await.is_err());

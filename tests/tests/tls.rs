@@ -120,7 +120,7 @@ async fn world() -> &'static World {
     tokio::task::spawn_blocking(World::get).await.unwrap()
 }
 
-async fn within<T>(work: impl Future<Output = T>) -> T {
+async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, work)
         .await
         .expect("this hangs")

@@ -39,7 +39,7 @@ fn port(set: &ReplicaSet) -> u16 {
     address.rsplit_once(':').unwrap().1.parse().unwrap()
 }
 
-async fn within<T>(work: impl Future<Output = T>) -> T {
+async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, work)
         .await
         .expect("this hangs")

@@ -4,22 +4,26 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bson::RawDocument;
+use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, cstr};
 use mongo_change_stream::WatchTarget;
-use mongo_topology::{TopologyConfig, TopologyDescription};
+use mongo_topology::{Rng, SelectionCriteria, TopologyConfig, TopologyDescription};
 use mongo_uri::{
-    ConnectionString, ReadPreference, ServerAddress, UriOptions, Warning, WarningKind,
+    ConnectionString, ReadConcern, ReadPreference, ReadPreferenceMode, ServerAddress, UriOptions,
+    Warning, WarningKind,
 };
-use mongo_wire::{CommandReply, Compressor, ZlibLevel};
+use mongo_wire::{Compressor, ZlibLevel};
 use tokio::sync::watch;
 
 use crate::auth::Authenticator;
+use crate::command::RunCommand;
 use crate::connection::{Connector, DriverInfo, Environment, Handshake, Metadata, Transport};
 use crate::database::Database;
 use crate::error::{Error, Misuse, Result};
 use crate::events::Events;
-use crate::options::ClientOptions;
+use crate::operation::MAX_ADAPTIVE_RETRIES;
+use crate::options::{ClientOptions, Jitter};
 use crate::pool::PoolLimits;
+use crate::session::{ClientSession, SessionOptions, Sessions, lsid};
 use crate::topology::{Topology, TopologyChanges};
 use crate::watch::Watch;
 
@@ -27,6 +31,11 @@ use crate::watch::Watch;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// `serverSelectionTimeoutMS` where the connection string gives none.
 const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Sessions that one `endSessions` ends at most (Driver Sessions, "endSessions").
+const END_SESSIONS_BATCH: usize = 10_000;
+/// How long a shutdown waits for the answer.
+const END_SESSIONS_LIMIT: Duration = Duration::from_secs(2);
 
 /// A client of one deployment. Cheap to clone; all clones share pools and monitors, which end
 /// when the last clone is dropped or [`shutdown`](Self::shutdown) is called.
@@ -37,6 +46,7 @@ pub struct Client {
 
 struct Inner {
     topology: Topology,
+    sessions: Arc<Sessions>,
     /// Tells the change streams of a shutdown; each holds a receiver until it is done.
     closing: watch::Sender<bool>,
     settings: Settings,
@@ -51,8 +61,42 @@ pub(crate) struct Settings {
     pub(crate) server_selection_timeout: Duration,
     pub(crate) wait_queue_timeout: Option<Duration>,
     pub(crate) socket_timeout: Option<Duration>,
+    /// `timeoutMS`; zero says that there is no limit.
+    pub(crate) timeout: Option<Duration>,
     pub(crate) read_preference: ReadPreference,
+    pub(crate) read_concern: ReadConcern,
     pub(crate) retry_reads: bool,
+    /// Whether whatever a busy server did not begin is sent again, writes included.
+    pub(crate) retry_writes: bool,
+    pub(crate) max_adaptive_retries: u32,
+    pub(crate) overload_retargeting: bool,
+    pub(crate) is_load_balanced: bool,
+    /// Takes the place of chance, in tests.
+    jitter: Option<Jitter>,
+}
+
+impl Settings {
+    fn new(options: &UriOptions, jitter: Option<Jitter>) -> Self {
+        Self {
+            server_selection_timeout: options
+                .server_selection_timeout
+                .unwrap_or(SERVER_SELECTION_TIMEOUT),
+            wait_queue_timeout: options
+                .pool
+                .wait_queue_timeout
+                .filter(|limit| !limit.is_zero()),
+            socket_timeout: options.socket_timeout.filter(|limit| !limit.is_zero()),
+            timeout: options.timeout,
+            read_preference: options.read_preference.clone().unwrap_or_default(),
+            read_concern: options.read_concern.clone().unwrap_or_default(),
+            retry_reads: options.retry_reads.unwrap_or(true),
+            retry_writes: options.retry_writes.unwrap_or(true),
+            max_adaptive_retries: options.max_adaptive_retries.unwrap_or(MAX_ADAPTIVE_RETRIES),
+            overload_retargeting: options.enable_overload_retargeting.unwrap_or(false),
+            is_load_balanced: options.load_balanced == Some(true),
+            jitter,
+        }
+    }
 }
 
 impl Client {
@@ -99,18 +143,7 @@ impl Client {
         let metadata = connector.handshake.metadata();
         let lacking = lacking_compressors(options);
         let limits = PoolLimits::from(&options.pool);
-        let settings = Settings {
-            server_selection_timeout: options
-                .server_selection_timeout
-                .unwrap_or(SERVER_SELECTION_TIMEOUT),
-            wait_queue_timeout: options
-                .pool
-                .wait_queue_timeout
-                .filter(|limit| !limit.is_zero()),
-            socket_timeout: options.socket_timeout.filter(|limit| !limit.is_zero()),
-            read_preference: options.read_preference.clone().unwrap_or_default(),
-            retry_reads: options.retry_reads.unwrap_or(true),
-        };
+        let settings = Settings::new(options, client_options.jitter);
         let topology = Topology::start(
             config,
             connector,
@@ -127,6 +160,7 @@ impl Client {
         warnings.extend(without_effect);
         let (closing, _) = watch::channel(false);
         let inner = Inner {
+            sessions: Sessions::new(topology.changes(), settings.is_load_balanced),
             topology,
             closing,
             settings,
@@ -177,11 +211,24 @@ impl Client {
     }
 
     /// Runs a command on the `admin` database; see [`Database::run_command`].
+    pub fn run_admin_command<'a>(&self, command: &'a RawDocument) -> RunCommand<'a> {
+        self.database("admin").run_command(command)
+    }
+
+    /// Starts a session; nothing is sent.
     ///
     /// # Errors
-    /// As there.
-    pub async fn run_admin_command(&self, command: &RawDocument) -> Result<CommandReply> {
-        self.database("admin").run_command(command).await
+    /// [`Error::Misuse`] when the options contradict each other. That a server has no sessions
+    /// shows when the session is used.
+    pub fn start_session(&self, options: SessionOptions) -> Result<ClientSession> {
+        ClientSession::start(&self.inner.sessions, options)
+    }
+
+    /// The number of what this client knows of its deployment, which stands in its logs; no other
+    /// client of this process has it.
+    #[must_use]
+    pub fn topology_id(&self) -> u64 {
+        self.inner.topology.id()
     }
 
     /// What is known of the deployment right now.
@@ -213,7 +260,36 @@ impl Client {
     pub async fn shutdown(&self) {
         self.inner.closing.send_replace(true);
         self.inner.closing.closed().await;
+        self.end_sessions().await;
         self.inner.topology.shut_down().await;
+    }
+
+    /// Tells the servers which sessions they need not keep, as far as one of them is known to work.
+    async fn end_sessions(&self) {
+        let ids = self.inner.sessions.drain();
+        let preference = ReadPreference {
+            mode: ReadPreferenceMode::PrimaryPreferred,
+            ..ReadPreference::default()
+        };
+        let criteria = SelectionCriteria::read(&preference);
+        for ids in ids.chunks(END_SESSIONS_BATCH) {
+            if self
+                .topology()
+                .select(&criteria, |_| 0, &mut Rng::from_seed(0))
+                .is_err()
+            {
+                return;
+            }
+            let ids: RawArrayBuf = ids.iter().map(|id| lsid(*id)).collect();
+            let mut command = RawDocumentBuf::new();
+            command.append(cstr!("endSessions"), ids);
+            let end = self.run_admin_command(&command);
+            let end = end
+                .read_preference(preference.clone())
+                .timeout(END_SESSIONS_LIMIT);
+            // The servers forget them anyway, only later.
+            let _ = end.await;
+        }
     }
 
     /// For a change stream's task; see [`Self::shutdown`].
@@ -223,6 +299,21 @@ impl Client {
 
     pub(crate) fn is_closing(&self) -> bool {
         *self.inner.closing.borrow()
+    }
+
+    pub(crate) fn sessions(&self) -> &Arc<Sessions> {
+        &self.inner.sessions
+    }
+
+    /// A number from 0 to 1, to keep clients from doing the same at the same time.
+    pub(crate) fn chance(&self) -> f64 {
+        match &self.inner.settings.jitter {
+            Some(jitter) => jitter.next(),
+            // The upper half is as random as the whole, and a float holds all of it.
+            None => {
+                f64::from(u32::try_from(self.random() >> 32).unwrap_or(0)) / f64::from(u32::MAX)
+            }
+        }
     }
 
     pub(crate) fn topology_room(&self) -> &Topology {
@@ -292,16 +383,7 @@ fn lacking_compressors(options: &UriOptions) -> Option<Warning> {
 
 /// A warning for each option that is given and not obeyed, where that changes no result.
 fn without_effect(options: &UriOptions) -> Vec<Warning> {
-    let given = [
-        (options.read_concern.is_some(), "readConcernLevel"),
-        (options.write_concern.is_some(), "w, journal or wTimeoutMS"),
-        (options.retry_writes == Some(true), "retryWrites"),
-        (options.max_adaptive_retries.is_some(), "maxAdaptiveRetries"),
-        (
-            options.enable_overload_retargeting.is_some(),
-            "enableOverloadRetargeting",
-        ),
-    ];
+    let given = [(options.write_concern.is_some(), "w, journal or wTimeoutMS")];
     let given = given.into_iter().filter(|(is_given, _)| *is_given);
     let warning = |(_, option): (bool, &str)| Warning {
         option: option.to_owned(),
@@ -326,10 +408,6 @@ fn refuse_unsupported(client_options: &ClientOptions) -> Result<()> {
         ),
         (has_socket && cfg!(not(unix)), "a unix socket"),
         (options.load_balanced == Some(true), "load balancing"),
-        (
-            options.timeout.is_some_and(|limit| !limit.is_zero()),
-            "a limit for whole operations (timeoutMS)",
-        ),
     ];
     match asked.into_iter().find(|(asked, _)| *asked) {
         Some((_, what)) => Err(Error::Misuse(Misuse::Unsupported { what })),

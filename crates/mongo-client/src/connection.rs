@@ -12,6 +12,7 @@ mod tls;
 mod transport;
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 
 use bson::RawDocument;
 use bson::oid::ObjectId;
@@ -27,6 +28,7 @@ pub(crate) use handshake::{Environment, Handshake, Metadata};
 pub(crate) use transport::Transport;
 
 use crate::error::{Error, IoAction, Result, Violation};
+use crate::session::{ClusterClock, ClusterTime};
 
 /// Bytes asked of the socket when the next message's length is not known yet.
 const READ_CHUNK: usize = 16 * 1024;
@@ -64,6 +66,8 @@ pub(crate) struct Connection {
     /// The request or reply that the next reply must answer, while the connection is busy.
     awaited: Option<Awaited>,
     hello: Option<HelloReply>,
+    /// The deployment's time, as it was when a command was last sent here.
+    cluster_time: Option<Arc<ClusterTime>>,
 }
 
 #[derive(Clone, Copy)]
@@ -86,7 +90,18 @@ impl Connection {
             last_request_id: 0,
             awaited: None,
             hello: None,
+            cluster_time: None,
         }
+    }
+
+    /// What the server said of itself when the connection was opened.
+    pub(crate) fn hello(&self) -> Option<&HelloReply> {
+        self.hello.as_ref()
+    }
+
+    /// What goes beside every command, whatever the operation.
+    pub(crate) fn declared(&self) -> Option<&RawDocument> {
+        self.declared.as_ref().map(Document::as_raw)
     }
 
     /// `maxWireVersion` of this connection's own handshake.
@@ -104,6 +119,19 @@ impl Connection {
     /// The server's own number for this connection.
     pub(crate) fn server_connection_id(&self) -> Option<i64> {
         self.hello.as_ref()?.connection_id
+    }
+
+    /// The deployment's time, to be sent along: the newest that the clock knows.
+    pub(crate) fn cluster_time(&mut self, clock: &ClusterClock) -> Option<&Arc<ClusterTime>> {
+        clock.update(&mut self.cluster_time);
+        self.cluster_time.as_ref()
+    }
+
+    /// Tells the clock what a reply says of the deployment's time.
+    pub(crate) fn learn_cluster_time(&mut self, clock: &ClusterClock, received: &RawDocument) {
+        if let Some(time) = clock.advance(received) {
+            self.cluster_time = Some(time);
+        }
     }
 
     /// The number that the next request will have.

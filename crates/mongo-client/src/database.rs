@@ -2,11 +2,10 @@
 
 use bson::RawDocument;
 use mongo_change_stream::WatchTarget;
-use mongo_uri::ReadPreference;
-use mongo_wire::CommandReply;
 
 use crate::client::Client;
-use crate::error::Result;
+use crate::command::RunCommand;
+use crate::cursor::RunCursorCommand;
 use crate::watch::Watch;
 
 /// A database; a name and a client, cheap to clone.
@@ -44,33 +43,18 @@ impl Database {
         )
     }
 
-    /// Runs a command on the primary and returns its reply, in the bytes it came in.
-    ///
-    /// The command is sent as it is, with `$db` beside it. It is sent once: what to do after an
-    /// error is the caller's to decide, who alone knows whether it may run twice. Dropping the
-    /// future closes the connection it used; the server may still run the command.
-    ///
-    /// # Errors
-    /// [`Error::Server`](crate::Error::Server) when the reply says `ok: 0`, and whatever prevents
-    /// a reply.
-    pub async fn run_command(&self, command: &RawDocument) -> Result<CommandReply> {
-        self.run_command_with(command, &ReadPreference::default())
-            .await
+    /// Runs a command, on the primary if nothing else is said: `.await` gives its reply.
+    pub fn run_command<'a>(&self, command: &'a RawDocument) -> RunCommand<'a> {
+        RunCommand::new(self.clone(), command)
     }
 
-    /// As [`run_command`](Self::run_command), on a server that the read preference suits.
-    ///
-    /// # Errors
-    /// As there.
-    pub async fn run_command_with(
-        &self,
-        command: &RawDocument,
-        read_preference: &ReadPreference,
-    ) -> Result<CommandReply> {
-        let mut bound = self.client.bind(&self.name, read_preference).await?;
-        bound
-            .run(command, self.client.settings().socket_timeout)
-            .await
+    /// Runs a command that answers with a cursor: `.await` gives the cursor.
+    pub fn run_cursor_command<'a>(&self, command: &'a RawDocument) -> RunCursorCommand<'a> {
+        RunCursorCommand::new(self.clone(), command)
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
     }
 }
 

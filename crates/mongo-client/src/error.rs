@@ -1,6 +1,7 @@
 //! What can go wrong, sorted by who is to blame.
 
 pub(crate) mod codes;
+mod misuse;
 mod transport;
 
 use std::io;
@@ -10,11 +11,15 @@ use std::time::Duration;
 
 use mongo_change_stream::ErrorClass;
 use mongo_topology::{HelloError, SYSTEM_OVERLOADED_ERROR, SelectionError};
-use mongo_uri::{CredentialError, ServerAddress, UriError};
+use mongo_uri::{ServerAddress, UriError};
 use mongo_wire::{DecodeError, EncodeError, ReplyError, ServerError};
 
-use crate::auth::{AuthFailure, AuthenticationError};
+use tokio::time::Instant;
 
+use crate::auth::{AuthFailure, AuthenticationError};
+use crate::deadline::Deadline;
+
+pub use self::misuse::{Misuse, SessionMisuse};
 pub use self::transport::{ProxyFailure, ProxyRefusal, TlsFailure, TlsFileProblem};
 
 /// Set, with [`SYSTEM_OVERLOADED_ERROR`], on errors after which the same may be tried again later.
@@ -40,8 +45,10 @@ pub enum Error {
     Server {
         /// Who answered.
         server: ServerAddress,
-        /// Code, name, labels and message of the reply.
+        /// Code, name, labels and message of the reply, and the reply itself.
         error: Box<ServerError>,
+        /// `maxWireVersion` of the connection that the reply came on.
+        max_wire_version: i32,
     },
 
     /// The host name could not be resolved, or the connection could not be opened or broke.
@@ -205,6 +212,16 @@ pub enum Error {
         limit: Duration,
     },
 
+    /// The operation's own limit passed, `timeoutMS` or what was given instead of it. What it was
+    /// doing then is the source, if it was anything that fails.
+    #[error("the operation took longer than {limit:?} (timeoutMS){}", during(.source.as_deref()))]
+    OperationTimeout {
+        /// The limit that passed.
+        limit: Duration,
+        /// What failed because of it.
+        source: Option<Box<Self>>,
+    },
+
     /// The client was shut down.
     #[error("the client is shut down")]
     Shutdown,
@@ -256,59 +273,6 @@ impl std::fmt::Display for IoAction {
     }
 }
 
-/// A request that cannot be met, whatever the servers do.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Misuse {
-    /// The command document has no element.
-    #[error("the command is empty: its first key must be the command's name")]
-    EmptyCommand,
-    /// A change stream's task is gone: its runtime has ended, or its event listener panicked.
-    #[error("the change stream's task is gone: its runtime has ended, or its listener panicked")]
-    TaskGone,
-    /// A feature that the connection string asks for and this version, as built, does not have.
-    #[error("the connection string asks for {what}, which this version does not support")]
-    Unsupported {
-        /// The feature or URI option.
-        what: &'static str,
-    },
-    /// The credential lacks something.
-    #[error("credential: {reason}")]
-    Credential {
-        /// What it lacks.
-        reason: CredentialError,
-    },
-    /// What a library says of itself cannot be told to servers.
-    #[error("the driver information cannot be used: {reason}")]
-    Metadata {
-        /// Why.
-        reason: &'static str,
-    },
-    /// Two ways to say the same thing, which do not agree.
-    #[error("{what} cannot be given together; keep one")]
-    Contradiction {
-        /// Which two.
-        what: &'static str,
-    },
-    /// This machine's store of certificate authorities has none that can be used.
-    #[error(
-        "TLS needs certificate authorities, and this machine's store has none ({reason}); give \
-         the server's in tlsCAFile"
-    )]
-    NoAuthorities {
-        /// What the look-up says.
-        reason: String,
-    },
-    /// The document is no BSON.
-    #[error("{what} cannot be written as BSON: {reason}")]
-    NotBson {
-        /// Which argument.
-        what: &'static str,
-        /// Why.
-        reason: String,
-    },
-}
-
 /// A rule of the protocol that a peer broke.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -355,6 +319,10 @@ impl From<mongo_change_stream::StreamError> for Error {
     }
 }
 
+fn during(source: Option<&Error>) -> String {
+    source.map_or_else(String::new, |source| format!(": {source}"))
+}
+
 fn cleared_because(cause: Option<&str>) -> String {
     match cause {
         Some(cause) => format!("another operation or a check failed with: {cause}"),
@@ -395,16 +363,105 @@ impl Error {
         }
     }
 
+    /// The end of an operation that has too little time left to be tried.
+    pub(crate) fn late(limit: Duration) -> Self {
+        let source = None;
+        Self::OperationTimeout { limit, source }
+    }
+
+    /// The end of an operation whose limit passed while this happened.
+    pub(crate) fn timed_out(self, limit: Duration) -> Self {
+        match self {
+            Self::OperationTimeout { .. } => self,
+            other => Self::OperationTimeout {
+                limit,
+                source: Some(Box::new(other)),
+            },
+        }
+    }
+
+    /// The same error as one of the operation's own limit, where there is one and it may be due to
+    /// that (Client Side Operations Timeout, "Errors").
+    pub(crate) fn within_deadline(self, deadline: Deadline) -> Self {
+        let is_late = self.is_about_time()
+            || self.code() == Some(codes::MAX_TIME_MS_EXPIRED)
+            || deadline.is_over(Instant::now());
+        let is_misuse = matches!(self, Self::Misuse(_) | Self::Shutdown | Self::Encode(_));
+        if deadline.is_set() && is_late && !is_misuse {
+            self.timed_out(deadline.limit())
+        } else {
+            self
+        }
+    }
+
+    /// Whether the operation's own limit (`timeoutMS`) has passed.
+    #[must_use]
+    pub const fn is_operation_timeout(&self) -> bool {
+        matches!(self, Self::OperationTimeout { .. })
+    }
+
+    /// True when some time limit passed, whose ever it is.
+    pub(crate) fn is_about_time(&self) -> bool {
+        matches!(
+            self,
+            Self::Timeout { .. }
+                | Self::Selection { .. }
+                | Self::NoConnection { .. }
+                | Self::WaitQueueTimeout { .. }
+        )
+    }
+
+    /// True when there was no server, or no connection, to send anything to.
+    pub(crate) fn is_before_sending(&self) -> bool {
+        matches!(
+            self,
+            Self::Selection { .. } | Self::NoConnection { .. } | Self::WaitQueueTimeout { .. }
+        )
+    }
+
     /// The server's error code, if a server answered with one.
     #[must_use]
     pub fn code(&self) -> Option<i32> {
         self.server_error()?.code
     }
 
-    /// The server's answer, to a command or to an authentication.
-    fn server_error(&self) -> Option<&ServerError> {
+    /// The server that this is about, where it is about one.
+    #[must_use]
+    pub fn server(&self) -> Option<&ServerAddress> {
+        match self {
+            Self::Server { server, .. }
+            | Self::Io { server, .. }
+            | Self::Tls { server, .. }
+            | Self::Proxy { server, .. }
+            | Self::Timeout { server, .. }
+            | Self::Malformed { server, .. }
+            | Self::Violation { server, .. }
+            | Self::Reply { server, .. }
+            | Self::Hello { server, .. }
+            | Self::PoolCleared { server, .. }
+            | Self::PoolClosed { server }
+            | Self::ServerGone { server }
+            | Self::WaitQueueTimeout { server, .. }
+            | Self::NoConnection { server, .. } => Some(server),
+            Self::Authentication(error) => Some(&error.server),
+            Self::ChangeStream { server, .. } => server.as_ref(),
+            Self::OperationTimeout { source, .. } => source.as_deref()?.server(),
+            Self::Uri(_)
+            | Self::Misuse(_)
+            | Self::TlsFile { .. }
+            | Self::Encode(_)
+            | Self::Selection { .. }
+            | Self::Shutdown => None,
+        }
+    }
+
+    /// The server's answer `ok: 0`, to a command or to an authentication: its code, labels and
+    /// message, and the reply itself.
+    #[must_use]
+    pub fn server_error(&self) -> Option<&ServerError> {
         match self {
             Self::Server { error, .. } => Some(error),
+            Self::OperationTimeout { source, .. } => source.as_deref()?.server_error(),
             Self::Authentication(error) => match &error.failure {
                 AuthFailure::Refused(error) => Some(error),
                 _ => None,

@@ -5,10 +5,9 @@
 //! decisions are made by pure machines of other crates ([`sdam`], [`change_stream`], [`wire`],
 //! [`uri`]); this crate brings sockets, tasks and a clock.
 //!
-//! It is no driver: no CRUD, no query builder, no result types. It has no sessions, DNS seed
-//! lists or load balancing yet, nor the mechanisms MONGODB-AWS, MONGODB-OIDC and GSSAPI; a
+//! It is no driver: no CRUD, no query builder, no result types, no transactions. It has no DNS
+//! seed lists or load balancing yet, nor the mechanisms MONGODB-AWS, MONGODB-OIDC and GSSAPI; a
 //! connection string that needs one of them is refused with a clear error, not ignored.
-//! `timeoutMS` is refused too.
 //!
 //! Servers are reached over TCP or unix sockets, by way of a SOCKS5 proxy or not, and with TLS by
 //! the default feature `tls`. A caller's own configuration of TLS goes into [`ClientOptions`].
@@ -30,6 +29,18 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Commands
+//!
+//! [`RunCommand`] and [`RunCursorCommand`] send a command in the caller's own bytes, and what
+//! belongs beside it: `$db`, a session, the deployment's time, a read concern, the time that is
+//! left. Every command runs in a session where the server has them: the caller's
+//! ([`ClientSession`]) or one that ends with it.
+//!
+//! Every command is sent again, after a pause, when a server was too busy to begin with it
+//! (`maxAdaptiveRetries`, twice if not said otherwise), so that the caller's own retries come on
+//! top of these. Commands that [only read](RunCommand::as_read) are sent again after failures of
+//! the network and changes of the primary too.
 //!
 //! # What can be seen from outside
 //!
@@ -57,8 +68,11 @@
 
 mod auth;
 mod client;
+mod command;
 mod connection;
+mod cursor;
 mod database;
+mod deadline;
 mod error;
 pub mod events;
 mod monitor;
@@ -66,6 +80,7 @@ mod operation;
 mod options;
 mod pool;
 mod server_api;
+mod session;
 mod tasks;
 #[doc(hidden)]
 pub mod testing;
@@ -74,11 +89,13 @@ mod watch;
 
 pub use auth::{AuthFailure, AuthenticationError, ScramFault};
 pub use client::Client;
+pub use command::RunCommand;
 pub use connection::DriverInfo;
+pub use cursor::{Cursor, CursorType, RunCursorCommand, TimeoutMode};
 pub use database::{Collection, Database};
 pub use error::{
-    Error, IoAction, Misuse, ProxyFailure, ProxyRefusal, Result, TlsFailure, TlsFileProblem,
-    Violation,
+    Error, IoAction, Misuse, ProxyFailure, ProxyRefusal, Result, SessionMisuse, TlsFailure,
+    TlsFileProblem, Violation,
 };
 pub use events::{Event, EventListener};
 pub use mongo_change_stream as change_stream;
@@ -90,5 +107,6 @@ pub use pool::PoolLimits;
 #[cfg(feature = "tls")]
 pub use rustls;
 pub use server_api::{ServerApi, ServerApiVersion};
+pub use session::{ClientSession, SessionOptions};
 pub use topology::TopologyChanges;
 pub use watch::{ChangeStream, StreamObserver, Watch};

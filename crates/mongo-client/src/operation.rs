@@ -1,69 +1,242 @@
-//! From an operation to a connection and back: selection, check-out, envelope, errors.
+//! From an operation to a connection and back: selection, check-out, what goes beside a command,
+//! further tries, errors.
 
+mod retry;
+
+use std::sync::Arc;
 use std::time::Duration;
 
-use bson::{RawDocument, RawDocumentBuf, cstr, rawdoc};
-use mongo_topology::{SYSTEM_OVERLOADED_ERROR, SelectionCriteria};
-use mongo_uri::ReadPreference;
-use mongo_wire::CommandReply;
+use bson::{RawBsonRef, RawDocument, RawDocumentBuf, cstr, rawdoc};
+use mongo_topology::{SYSTEM_OVERLOADED_ERROR, SelectionCriteria, ServerType};
+use mongo_uri::{ReadConcern, ReadPreference, ServerAddress};
+use mongo_wire::{CommandReply, ServerError};
 use tokio::time::Instant;
 
+pub(crate) use self::retry::MAX_ADAPTIVE_RETRIES;
+pub(crate) use self::retry::{Failed, Retries, RetryPolicy};
 use crate::client::Client;
-use crate::connection::within;
-use crate::error::{Error, IoAction, Result, codes};
-use crate::pool::PooledConnection;
+use crate::deadline::{Deadline, Late};
+use crate::error::{Error, Result, SessionMisuse, codes};
+use crate::pool::{Pool, PooledConnection};
+use crate::session::{ActiveSession, ClusterTime, Sessions};
 
-/// The longest first pause before an overloaded server is tried again.
-const OVERLOAD_PAUSE: Duration = Duration::from_millis(100);
-/// The longest pause of all.
-const MAX_OVERLOAD_PAUSE: Duration = Duration::from_secs(10);
+/// One command and how it is to be run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Call<'a> {
+    pub(crate) database: &'a str,
+    pub(crate) command: &'a RawDocument,
+    pub(crate) read_preference: &'a ReadPreference,
+    /// `None` for a command that takes none.
+    pub(crate) read_concern: Option<&'a ReadConcern>,
+    /// Whether it can be sent again whatever has become of it.
+    pub(crate) is_read: bool,
+    /// The session to run it in; without one, it gets one of its own.
+    pub(crate) session: Option<&'a ActiveSession>,
+    pub(crate) deadline: Deadline,
+    /// Whether the server is told how much time is left.
+    pub(crate) sends_max_time: bool,
+    /// How long each try may take, whatever the deadline says.
+    pub(crate) limit: Option<Duration>,
+}
 
-/// Commands sent to a server that suits, with what goes beside them.
+/// A connection to a server that suits, and what goes beside the commands on it.
 #[derive(Debug)]
 pub(crate) struct Bound {
+    // Dropped before the session, so that whoever waits for the connection finds the session free.
     pub(crate) connection: PooledConnection,
+    pub(crate) context: Context,
+}
+
+/// What goes beside every command of an operation, whichever connection it is sent on.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
     /// `$db` and, where the server has to know it, `$readPreference`.
-    pub(crate) envelope: RawDocumentBuf,
+    envelope: RawDocumentBuf,
+    /// `None` where the server has no sessions, or the command must not have one.
+    pub(crate) session: Option<ActiveSession>,
+    sessions: Arc<Sessions>,
+    /// The least that an answer takes, as it was known when the server was selected.
+    pub(crate) round_trip: Duration,
+}
+
+/// What goes beside one command.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Beside<'a> {
+    pub(crate) read_concern: Option<&'a ReadConcern>,
+    /// `maxTimeMS`.
+    pub(crate) max_time: Option<i64>,
+    /// How long the answer may take.
+    pub(crate) limit: Option<Duration>,
+}
+
+/// What one try leaves to the next.
+#[derive(Debug)]
+struct Tries {
+    retries: Retries,
+    /// Servers to be taken only if no other will do.
+    avoided: Vec<ServerAddress>,
+    session: Option<ActiveSession>,
+    /// The number that all tries are published with.
+    operation: Option<u64>,
 }
 
 impl Client {
-    /// Selects a server and checks a connection out. Nothing has been sent when this fails, so
-    /// that a server which fails meanwhile only means another selection.
-    pub(crate) async fn bind(
+    /// Runs a command, again if need be, and returns the connection that has answered it. The
+    /// reply may say `ok: 0`.
+    pub(crate) async fn execute(&self, call: &Call<'_>) -> Result<(Bound, CommandReply)> {
+        let mut tries = Tries {
+            retries: Retries::new(self.retry_policy(call.is_read, call.deadline)),
+            avoided: Vec::new(),
+            session: call.session.cloned(),
+            operation: None,
+        };
+        let mut previous = None;
+        loop {
+            let result = self.attempt(call, &mut tries).await;
+            let failed = match &result {
+                Ok((_, reply)) => Failed::of_reply(reply),
+                Err(error) => Some(Failed::of_error(error)),
+            };
+            let pause = failed.and_then(|failed| tries.retries.next(&failed, self.chance()));
+            let until = pause.map(|pause| Instant::now() + pause);
+            let Some(until) = until.filter(|until| !call.deadline.is_over(*until)) else {
+                return conclude(result, previous, call.deadline);
+            };
+            let error = match result {
+                Ok((bound, reply)) => bound.refusal(&reply),
+                Err(error) => Some(error),
+            };
+            if let Some(server) = error.as_ref().and_then(Error::server) {
+                self.avoid(
+                    server,
+                    failed.is_some_and(|failed| failed.is_overload),
+                    &mut tries,
+                );
+            }
+            previous = error;
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
+    /// Runs a read of a change stream; each try may take so long.
+    pub(crate) async fn run_read(
         &self,
         database: &str,
+        command: &RawDocument,
         read_preference: &ReadPreference,
+        limit: Duration,
+    ) -> Result<(Bound, CommandReply)> {
+        let call = Call {
+            database,
+            command,
+            read_preference,
+            read_concern: None,
+            is_read: true,
+            session: None,
+            deadline: Deadline::Unset,
+            sends_max_time: false,
+            limit: Some(limit),
+        };
+        self.execute(&call).await
+    }
+
+    /// How failures of a command, or of a cursor's next, are dealt with.
+    pub(crate) fn retry_policy(&self, is_read: bool, deadline: Deadline) -> RetryPolicy {
+        let settings = self.settings();
+        RetryPolicy {
+            reads: is_read && settings.retry_reads,
+            overloads: settings.retry_reads && (is_read || settings.retry_writes),
+            has_deadline: deadline.is_set(),
+            max_adaptive: settings.max_adaptive_retries,
+        }
+    }
+
+    /// Lets the next selection look elsewhere first (Server Selection, "deprioritized servers").
+    fn avoid(&self, server: &ServerAddress, is_overload: bool, tries: &mut Tries) {
+        let is_sharded = self.topology().topology_type == mongo_topology::TopologyType::Sharded;
+        if is_sharded || (is_overload && self.settings().overload_retargeting) {
+            tries.avoided.push(server.clone());
+        }
+    }
+
+    async fn attempt(&self, call: &Call<'_>, tries: &mut Tries) -> Result<(Bound, CommandReply)> {
+        let mut bound = self
+            .bind(call, &tries.avoided, tries.session.clone())
+            .await?;
+        tries.session.clone_from(&bound.context.session);
+        let first = *tries
+            .operation
+            .get_or_insert(bound.connection.operation_id());
+        bound.connection.continue_operation(first);
+        let now = Instant::now();
+        let max_time = call.deadline.max_time(now, bound.context.round_trip);
+        let max_time = max_time.map_err(|Late| Error::late(call.deadline.limit()))?;
+        let beside = Beside {
+            read_concern: call.read_concern,
+            max_time: max_time.filter(|_| call.sends_max_time),
+            limit: self.limit_of_answer(call.deadline, call.limit),
+        };
+        let reply = bound.send(call.command, &beside).await?;
+        Ok((bound, reply))
+    }
+
+    /// The least of what limits the wait for an answer.
+    pub(crate) fn limit_of_answer(
+        &self,
+        deadline: Deadline,
+        limit: Option<Duration>,
+    ) -> Option<Duration> {
+        let general = if deadline.is_set() {
+            deadline.remaining(Instant::now())
+        } else {
+            self.settings().socket_timeout
+        };
+        [general, limit].into_iter().flatten().min()
+    }
+
+    /// Selects a server and checks a connection out. Nothing has been sent when this fails, so
+    /// that a server which fails meanwhile only means another selection.
+    async fn bind(
+        &self,
+        call: &Call<'_>,
+        avoided: &[ServerAddress],
+        session: Option<ActiveSession>,
     ) -> Result<Bound> {
-        let limit = self.settings().server_selection_timeout;
-        let deadline = Instant::now() + limit;
-        let criteria = SelectionCriteria::read(read_preference);
+        let now = Instant::now();
+        let deadline = call
+            .deadline
+            .earlier(now + self.settings().server_selection_timeout);
+        let limit = deadline.saturating_duration_since(now);
+        let wait_limit = self.settings().wait_queue_timeout;
+        let wait_limit = wait_limit.filter(|_| !call.deadline.is_set());
+        let criteria = SelectionCriteria::read(call.read_preference).deprioritizing(avoided);
         let topology = self.topology_room();
-        let mut overloads = 0;
         loop {
             let selected = topology.select(&criteria, limit, deadline).await?;
-            let check_out = selected.pool.check_out(self.settings().wait_queue_timeout);
+            let check_out = selected.pool.check_out(wait_limit);
             let checked_out = tokio::time::timeout_at(deadline, check_out).await;
             match checked_out.unwrap_or_else(|_| Err(selected.pool.no_connection_within(limit))) {
                 Ok(connection) => {
-                    let mut envelope = rawdoc! { "$db": database };
+                    let mut envelope = rawdoc! { "$db": call.database };
                     if let Some(preference) = selected.read_preference {
                         envelope.append(cstr!("$readPreference"), preference);
                     }
+                    let context = Context {
+                        envelope,
+                        session: self.session_on(&connection, call, session)?,
+                        sessions: Arc::clone(self.sessions()),
+                        round_trip: selected.round_trip,
+                    };
                     return Ok(Bound {
                         connection,
-                        envelope,
+                        context,
                     });
                 }
-                // The topology goes on offering a server that may only have too much to do.
+                // What is known may be about to change; the same again waits for news. A server
+                // that may only have too much to do goes on being offered, so that is no help.
                 Err(error)
-                    if error.has_label(SYSTEM_OVERLOADED_ERROR) && Instant::now() < deadline =>
+                    if error.says_try_elsewhere() && !error.has_label(SYSTEM_OVERLOADED_ERROR) =>
                 {
-                    overloads += 1;
-                    let pause = overload_pause(overloads, self.random());
-                    topology.pause(pause, deadline).await;
-                }
-                // What is known may be about to change; the same again waits for news.
-                Err(error) if error.says_try_elsewhere() => {
                     if !topology.has_news(&selected.description, deadline).await {
                         return Err(error);
                     }
@@ -73,100 +246,211 @@ impl Client {
         }
     }
 
-    /// Runs a read that may be sent again, once, when the first try did not get through (Retryable
-    /// Reads specification); each time it may take so long. A reply may be `ok: 0` all the same.
-    pub(crate) async fn run_read(
+    /// The session that a command on this connection gets (Driver Sessions, "How to Tell Whether a
+    /// Connection Supports Sessions").
+    fn session_on(
         &self,
-        database: &str,
-        command: &RawDocument,
-        read_preference: &ReadPreference,
-        limit: Duration,
-    ) -> Result<(Bound, CommandReply)> {
-        let limit = self
-            .settings()
-            .socket_timeout
-            .map_or(limit, |socket| socket.min(limit));
-        let mut retries = u32::from(self.settings().retry_reads);
-        let mut operation_id = None;
-        loop {
-            let mut bound = self.bind(database, read_preference).await?;
-            let first = *operation_id.get_or_insert(bound.connection.operation_id());
-            bound.connection.continue_operation(first);
-            let result = bound.send(command, Some(limit)).await;
-            let retry = match &result {
-                Ok(reply) => codes::is_retryable_read(reply),
-                Err(error) => error.is_network(),
-            };
-            if !retry || retries == 0 {
-                return result.map(|reply| (bound, reply));
-            }
-            retries -= 1;
+        connection: &PooledConnection,
+        call: &Call<'_>,
+        session: Option<ActiveSession>,
+    ) -> Result<Option<ActiveSession>> {
+        let hello = connection.hello();
+        let has_sessions =
+            hello.is_some_and(|hello| hello.logical_session_timeout_minutes.is_some());
+        let is_acknowledged = call.is_read || !is_unacknowledged(call.command);
+        let explicit = session.as_ref().filter(|session| session.is_explicit());
+        let misuse = match explicit {
+            Some(_) if !is_acknowledged => Some(SessionMisuse::Unacknowledged),
+            Some(_) if !has_sessions => Some(SessionMisuse::Unsupported),
+            _ => None,
+        };
+        if let Some(misuse) = misuse {
+            return Err(Error::Misuse(misuse.into()));
         }
+        if let Some(session) = explicit {
+            session.check(connection.max_wire_version())?;
+        }
+        let session = has_sessions
+            .then(|| session.unwrap_or_else(|| ActiveSession::implicit(self.sessions())));
+        Ok(session.filter(|_| is_acknowledged))
     }
 }
 
 impl Bound {
-    /// Runs one command and insists on `ok: 1`.
-    pub(crate) async fn run(
-        &mut self,
-        command: &RawDocument,
-        limit: Option<Duration>,
-    ) -> Result<CommandReply> {
-        let reply = self.send(command, limit).await?;
-        let server = || self.connection.server().clone();
-        let error = reply.server_error().map_err(|source| Error::Reply {
-            server: server(),
-            source,
-        })?;
-        match error {
-            Some(error) => Err(Error::Server {
-                server: server(),
-                error: Box::new(error),
-            }),
-            None => Ok(reply),
-        }
-    }
-
-    /// Runs one command; the reply may say `ok: 0`. Ends early when the pool of this connection
-    /// moves on, since then the server instance is not to be relied on.
+    /// Runs one command; the reply may say `ok: 0`.
     pub(crate) async fn send(
         &mut self,
         command: &RawDocument,
-        limit: Option<Duration>,
+        beside: &Beside<'_>,
     ) -> Result<CommandReply> {
-        let server = self.connection.server().clone();
-        let exchange = self.connection.exchange(command, &self.envelope);
-        within(limit, &server, IoAction::Receive, exchange).await
+        let envelope = self.envelope(command, beside);
+        let in_flight = self.context.session.as_ref().map(ActiveSession::send);
+        let result = self
+            .connection
+            .exchange(command, &envelope, beside.limit)
+            .await;
+        let is_settled = result
+            .as_ref()
+            .map_or_else(|error| !error.is_network(), |_| true);
+        if let Some(in_flight) = in_flight.filter(|_| is_settled) {
+            in_flight.settle();
+        }
+        if let Ok(reply) = &result {
+            self.learn(reply);
+        }
+        result
     }
-}
 
-/// How long to wait after so many failures that may come from overload: at random, so that not all
-/// come back at once, up to a bound that doubles each time.
-fn overload_pause(failures: u32, random: u64) -> Duration {
-    let doubled = OVERLOAD_PAUSE.saturating_mul(1 << (failures - 1).min(16));
-    let bound = doubled.min(MAX_OVERLOAD_PAUSE);
-    let nanos = u64::try_from(bound.as_nanos()).unwrap_or(u64::MAX);
-    Duration::from_nanos(random % nanos.max(1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn overload_pauses_grow_up_to_a_bound() {
-        for (failures, bound) in [
-            (1, 100),
-            (2, 200),
-            (7, 6_400),
-            (8, 10_000),
-            (u32::MAX, 10_000),
-        ] {
-            let bound = Duration::from_millis(bound);
-            let nanos = u64::try_from(bound.as_nanos()).unwrap();
-            assert_eq!(overload_pause(failures, nanos), Duration::ZERO);
-            let longest = overload_pause(failures, nanos - 1);
-            assert_eq!(longest, bound - Duration::from_nanos(1));
+    /// The error that a reply reports.
+    pub(crate) fn refusal(&self, reply: &CommandReply) -> Option<Error> {
+        let server = || self.connection.server().clone();
+        match reply.server_error() {
+            Ok(error) => error.map(|error| Error::Server {
+                server: server(),
+                max_wire_version: self.connection.max_wire_version(),
+                error: Box::new(error),
+            }),
+            Err(source) => Some(Error::Reply {
+                server: server(),
+                source,
+            }),
         }
     }
+
+    fn envelope(&mut self, command: &RawDocument, beside: &Beside<'_>) -> RawDocumentBuf {
+        let mut envelope = self.context.envelope.clone();
+        let has_cluster_time = self.has_cluster_time();
+        let session = self.context.session.as_ref();
+        if let Some(session) = session {
+            envelope.append(cstr!("lsid"), session.lsid());
+        }
+        if has_cluster_time {
+            let known = self.connection.cluster_time(&self.context.sessions.clock);
+            let time = session.map_or_else(|| known.clone(), |own| own.cluster_time(known.clone()));
+            if let Some(time) = time {
+                envelope.append(cstr!("$clusterTime"), &*time.document);
+            }
+        }
+        let asked = beside.read_concern;
+        let concern = match session {
+            Some(session) => session.read_concern(asked, has_cluster_time),
+            None => asked.map(ReadConcern::to_document),
+        };
+        let concern = concern.filter(|concern| !concern.is_empty());
+        // One that the caller has written into the command is the caller's.
+        if let Some(concern) = concern.filter(|_| matches!(command.get("readConcern"), Ok(None))) {
+            envelope.append(cstr!("readConcern"), concern);
+        }
+        if let Some(millis) = beside.max_time {
+            envelope.append(cstr!("maxTimeMS"), millis);
+        }
+        envelope
+    }
+
+    fn learn(&mut self, reply: &CommandReply) {
+        let received = reply.cluster_time();
+        let clock = &self.context.sessions.clock;
+        if let Some(received) = &received {
+            self.connection.learn_cluster_time(clock, received.as_raw());
+        }
+        if let Some(session) = self
+            .context
+            .session
+            .as_ref()
+            .filter(|own| own.is_explicit())
+        {
+            let time = received.and_then(|received| ClusterTime::read(received.as_raw()));
+            session.learn(reply, time.map(Arc::new));
+        }
+    }
+
+    /// Whether the deployment has a time of its own, which a lone server has not.
+    fn has_cluster_time(&self) -> bool {
+        let hello = self.connection.hello();
+        hello.is_some_and(|hello| hello.server_type != ServerType::Standalone)
+    }
+}
+
+impl Context {
+    /// The same on another connection to the same server.
+    pub(crate) async fn rebind(self, pool: &Arc<Pool>, limit: Option<Duration>) -> Result<Bound> {
+        let connection = pool.check_out(limit).await?;
+        let context = self;
+        Ok(Bound {
+            connection,
+            context,
+        })
+    }
+}
+
+/// What the caller gets of the last try.
+fn conclude(
+    result: Result<(Bound, CommandReply)>,
+    previous: Option<Error>,
+    deadline: Deadline,
+) -> Result<(Bound, CommandReply)> {
+    let result = match (result, previous) {
+        // That there was no server for another try says less than what the first one met.
+        (Err(error), Some(previous)) if error.is_before_sending() => Err(previous),
+        (result, _) => result,
+    };
+    if !deadline.is_set() {
+        return result;
+    }
+    match result {
+        Ok((bound, reply)) => match bound.expired(&reply) {
+            Some(error) => Err(error.timed_out(deadline.limit())),
+            None => Ok((bound, reply)),
+        },
+        Err(error) => Err(error.within_deadline(deadline)),
+    }
+}
+
+impl Bound {
+    /// The server's word that `maxTimeMS` is over, wherever in the reply it stands (Client Side
+    /// Operations Timeout, "Error Transformations").
+    fn expired(&self, reply: &CommandReply) -> Option<Error> {
+        let error = match reply.server_error().ok()? {
+            Some(error) => Some(error),
+            None => reply.write_concern_error().ok()?,
+        };
+        let error = error.filter(expired).or_else(|| expired_write(reply))?;
+        Some(Error::Server {
+            server: self.connection.server().clone(),
+            max_wire_version: self.connection.max_wire_version(),
+            error: Box::new(error),
+        })
+    }
+}
+
+/// The same of a single write among several.
+fn expired_write(reply: &CommandReply) -> Option<ServerError> {
+    let errors = reply.document().as_raw().get_array("writeErrors").ok()?;
+    let errors = errors.into_iter().flatten();
+    let found = errors
+        .filter_map(RawBsonRef::as_document)
+        .find(|error| error.get_i32("code").ok() == Some(codes::MAX_TIME_MS_EXPIRED))?;
+    Some(ServerError {
+        code: Some(codes::MAX_TIME_MS_EXPIRED),
+        code_name: None,
+        message: found.get_str("errmsg").unwrap_or_default().to_owned(),
+        labels: Vec::new(),
+        reply: reply.document().clone(),
+    })
+}
+
+fn expired(error: &ServerError) -> bool {
+    error.code == Some(codes::MAX_TIME_MS_EXPIRED)
+}
+
+/// Whether the caller wants no answer to a write, `writeConcern: { w: 0 }`.
+fn is_unacknowledged(command: &RawDocument) -> bool {
+    let concern = command.get_document("writeConcern").ok();
+    let w = concern.and_then(|concern| concern.get("w").ok().flatten());
+    w.is_some_and(|w| match w {
+        RawBsonRef::Int32(w) => w == 0,
+        RawBsonRef::Int64(w) => w == 0,
+        RawBsonRef::Double(w) => w == 0.0,
+        _ => false,
+    })
 }

@@ -22,6 +22,7 @@ pub struct ClientOptions {
     pub(crate) uri: ConnectionString,
     pub(crate) listener: Option<EventListener>,
     pub(crate) server_api: Option<ServerApi>,
+    pub(crate) jitter: Option<Jitter>,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
 }
@@ -50,6 +51,15 @@ impl ClientOptions {
         self
     }
 
+    /// What to multiply the pause before an overloaded server is tried again with, instead of
+    /// chance: a number from 0 to 1. For tests of what depends on such pauses.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn jitter(mut self, jitter: impl Fn() -> f64 + Send + Sync + 'static) -> Self {
+        self.jitter = Some(Jitter(Arc::new(jitter)));
+        self
+    }
+
     /// Uses TLS as this configuration of rustls says: its trusted authorities, its client
     /// certificate, its versions and cipher suites. Connections then use TLS even if the
     /// connection string does not mention it; its options about certificates must not be given
@@ -71,12 +81,29 @@ impl ClientOptions {
     }
 }
 
+/// See [`ClientOptions::jitter`].
+#[derive(Clone)]
+pub(crate) struct Jitter(Arc<dyn Fn() -> f64 + Send + Sync>);
+
+impl Jitter {
+    pub(crate) fn next(&self) -> f64 {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Jitter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Jitter")
+    }
+}
+
 impl From<ConnectionString> for ClientOptions {
     fn from(uri: ConnectionString) -> Self {
         Self {
             uri,
             listener: None,
             server_api: None,
+            jitter: None,
             #[cfg(feature = "tls")]
             tls: None,
         }

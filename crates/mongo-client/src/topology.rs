@@ -6,6 +6,7 @@
 //! description that no longer offers it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -87,9 +88,20 @@ impl TopologyHandle {
         phase: ErrorPhase,
         error: &Error,
     ) {
-        let Some(error) = application_error(error) else {
-            return;
-        };
+        if let Some(error) = application_error(error) {
+            self.report_as(server, (generation, service_id), phase, error)
+                .await;
+        }
+    }
+
+    /// As [`report`](Self::report), of something that is told in discovery's own terms.
+    pub(crate) async fn report_as(
+        &self,
+        server: &ServerId,
+        (generation, service_id): (u64, Option<ObjectId>),
+        phase: ErrorPhase,
+        error: ApplicationError,
+    ) {
         let input = Input::ApplicationError {
             server: server.clone(),
             generation,
@@ -157,11 +169,14 @@ pub(crate) struct Selected {
     pub(crate) pool: Arc<Pool>,
     /// `$readPreference`, where the server has to know it.
     pub(crate) read_preference: Option<RawDocumentBuf>,
+    /// The server's least round trip time, as far as it is known.
+    pub(crate) round_trip: Duration,
 }
 
 /// The client's side of the topology.
 #[derive(Debug)]
 pub(crate) struct Topology {
+    id: u64,
     tasks: Tasks,
     handle: TopologyHandle,
     snapshots: watch::Receiver<Snapshot>,
@@ -176,6 +191,7 @@ impl Topology {
         limits: PoolLimits,
         events: Events,
     ) -> Self {
+        static TOPOLOGIES: AtomicU64 = AtomicU64::new(1);
         let tasks = Tasks::new();
         let (handle, inbox) = TopologyHandle::channel();
         let seed = seed();
@@ -203,6 +219,7 @@ impl Topology {
         };
         tasks.spawn(task.run(inbox));
         Self {
+            id: TOPOLOGIES.fetch_add(1, Ordering::Relaxed),
             tasks,
             handle,
             snapshots,
@@ -212,6 +229,11 @@ impl Topology {
 
     pub(crate) fn description(&self) -> Arc<TopologyDescription> {
         Arc::clone(&self.snapshots.borrow().description)
+    }
+
+    /// The number of this topology, unique in this process.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
     }
 
     /// What all of the client's tasks are spawned by.
@@ -286,15 +308,6 @@ impl Topology {
         matches!(tokio::time::timeout_at(deadline, news).await, Ok(Ok(_)))
     }
 
-    /// Waits for so long, but not past the deadline, and not when there is news of the deployment.
-    pub(crate) async fn pause(&self, pause: Duration, deadline: Instant) {
-        let mut snapshots = self.snapshots.clone();
-        snapshots.mark_unchanged();
-        let until = deadline.min(Instant::now() + pause);
-        // Whichever comes first, the next selection looks at what is known then.
-        let _ = tokio::time::timeout_at(until, snapshots.changed()).await;
-    }
-
     fn try_select(
         &self,
         snapshot: &Snapshot,
@@ -322,6 +335,7 @@ impl Topology {
                 description: Arc::clone(&snapshot.description),
                 pool: Arc::clone(pool),
                 read_preference,
+                round_trip: server.round_trip().minimum,
             }
         }))
     }
@@ -353,6 +367,11 @@ impl TopologyChanges {
         self.snapshots.changed().await.ok()?;
         let snapshot = self.snapshots.borrow_and_update();
         (!snapshot.closed).then(|| Arc::clone(&snapshot.description))
+    }
+
+    /// What is known right now.
+    pub(crate) fn latest(&self) -> Arc<TopologyDescription> {
+        Arc::clone(&self.snapshots.borrow().description)
     }
 }
 

@@ -8,7 +8,7 @@ use mongo_uri::ServerAddress;
 use mongo_wire::{CommandReply, Document, ServerError};
 
 use super::{Event, Events};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What stands in the place of what must not be shown.
 const REDACTED: &str = "REDACTED";
@@ -86,7 +86,9 @@ pub enum CommandFailure {
     Server(Box<ServerError>),
     /// There was no reply, or none that can be read; the text of the error.
     Client(String),
-    /// The future that ran the command was dropped, by a time limit for example.
+    /// There was no reply within this limit.
+    TimedOut(Duration),
+    /// The future that ran the command was dropped.
     Cancelled,
 }
 
@@ -95,6 +97,7 @@ impl std::fmt::Display for CommandFailure {
         match self {
             Self::Server(error) => error.fmt(f),
             Self::Client(message) => f.write_str(message),
+            Self::TimedOut(limit) => write!(f, "no reply within {limit:?}"),
             Self::Cancelled => f.write_str("given up before the reply"),
         }
     }
@@ -123,25 +126,28 @@ pub(crate) struct Observation {
 }
 
 impl Observation {
-    /// Publishes the start.
+    /// Publishes the start of a command, with the documents whose elements go beside it; `$db` is
+    /// in the first of them.
     pub(crate) fn start(
         events: &Events,
         origin: CommandOrigin,
         command: &RawDocument,
-        envelope: &RawDocument,
+        beside: [Option<&RawDocument>; 2],
     ) -> Self {
         let name = command.iter().next().and_then(Result::ok);
         let name = name.map_or("", |(name, _)| name.as_str());
         let is_sensitive = is_sensitive(name, command);
         let mut shown = RawDocumentBuf::new();
+        let sent = std::iter::once(command).chain(beside.into_iter().flatten());
         if !is_sensitive {
-            for (key, value) in [command, envelope].into_iter().flatten().flatten() {
+            for (key, value) in sent.flatten().flatten() {
                 shown.append(key, value);
             }
         }
+        let database = beside[0].and_then(|envelope| envelope.get_str("$db").ok());
         let event = CommandEvent {
             command_name: name.to_owned(),
-            database: envelope.get_str("$db").unwrap_or_default().to_owned(),
+            database: database.unwrap_or_default().to_owned(),
             request_id: origin.request_id,
             operation_id: origin.operation_id,
             server: origin.server,
@@ -162,6 +168,7 @@ impl Observation {
     /// Publishes how it ended.
     pub(crate) fn finish(mut self, result: &Result<CommandReply>) {
         let failure = match result {
+            Err(Error::Timeout { limit, .. }) => Some(CommandFailure::TimedOut(*limit)),
             Err(error) => Some(CommandFailure::Client(error.to_string())),
             Ok(reply) => match reply.server_error() {
                 Ok(None) => None,

@@ -1,18 +1,21 @@
 //! A connection in use.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bson::RawDocument;
-use mongo_topology::ErrorPhase;
+use bson::oid::ObjectId;
+use mongo_topology::{ApplicationError, ErrorPhase, HelloReply};
 use mongo_uri::ServerAddress;
 use mongo_wire::CommandReply;
 use tokio::sync::watch;
 
 use super::machine::{ConnectionId, Input, Standing};
 use super::{Operation, Pool};
-use crate::connection::Connection;
-use crate::error::{Error, Result};
+use crate::connection::{Connection, within};
+use crate::error::{Error, IoAction, Result};
 use crate::events::{CommandOrigin, Observation};
+use crate::session::{ClusterClock, ClusterTime};
 
 /// A connection that is checked out; dropping it checks it in.
 #[derive(Debug)]
@@ -88,21 +91,42 @@ impl PooledConnection {
             .map_or(0, Connection::max_wire_version)
     }
 
-    /// Runs one command. A failure of the network is known to the topology when this returns.
+    /// What the server said of itself when the connection was opened.
+    pub(crate) fn hello(&self) -> Option<&HelloReply> {
+        self.connection.as_ref()?.hello()
+    }
+
+    /// The deployment's time, to be sent along; see [`Connection::cluster_time`].
+    pub(crate) fn cluster_time(&mut self, clock: &ClusterClock) -> Option<Arc<ClusterTime>> {
+        self.connection.as_mut()?.cluster_time(clock).cloned()
+    }
+
+    /// See [`Connection::learn_cluster_time`].
+    pub(crate) fn learn_cluster_time(&mut self, clock: &ClusterClock, received: &RawDocument) {
+        if let Some(connection) = &mut self.connection {
+            connection.learn_cluster_time(clock, received);
+        }
+    }
+
+    /// Runs one command, for so long at most. What its end says about the server is known to the
+    /// topology when this returns.
     ///
     /// Dropping the future closes the connection when it is dropped.
     pub(crate) async fn exchange(
         &mut self,
         command: &RawDocument,
         envelope: &RawDocument,
+        limit: Option<Duration>,
     ) -> Result<CommandReply> {
         let observation = self.observe(command, envelope);
+        let server = &self.pool.server.address;
         let Some(connection) = self.connection.as_mut() else {
             return Err(self.pool.gone());
         };
+        let exchange = connection.exchange(command, envelope);
         let result = tokio::select! {
             biased;
-            result = connection.exchange(command, envelope) => Ok(result),
+            result = within(limit, server, IoAction::Receive, exchange) => Ok(result),
             // Only a server that is known to be gone interrupts; nothing is left to report.
             error = moved_on(&self.pool, &mut self.standing, is_interrupted) => Err(error),
         };
@@ -114,8 +138,9 @@ impl PooledConnection {
             observation.finish(&result);
         }
         match &result {
-            Ok(reply) => self.report_refusal(reply).await,
-            Err(error) if is_news => self.report(error).await,
+            Ok(reply) => self.report_state(reply).await,
+            // That an answer takes long says nothing about the server.
+            Err(error) if is_news && !error.is_about_time() => self.report(error).await,
             Err(_) => {}
         }
         result
@@ -141,31 +166,33 @@ impl PooledConnection {
             server_connection: connection.server_connection_id(),
             service_id: connection.service_id(),
         };
-        Some(Observation::start(events, origin, command, envelope))
+        let beside = [Some(envelope), connection.declared()];
+        Some(Observation::start(events, origin, command, beside))
     }
 
-    /// Tells the topology of a reply that may say something about the server's state.
-    async fn report_refusal(&self, reply: &CommandReply) {
-        // What cannot be read is for whoever wants to read it.
-        if let Ok(Some(error)) = reply.server_error() {
-            let server = self.server().clone();
-            self.report(&Error::Server {
-                server,
-                error: Box::new(error),
-            })
-            .await;
+    /// Tells the topology of a reply, `ok: 1` or not, that says that the server's state has
+    /// changed.
+    async fn report_state(&self, reply: &CommandReply) {
+        let error = ApplicationError::from_reply(reply.document().as_raw());
+        if let Some(error) = error.filter(|error| error.state_change().is_some()) {
+            let (server, topology) = (&self.pool.server, &self.pool.context.topology);
+            let phase = ErrorPhase::Established;
+            topology
+                .report_as(server, self.origin(), phase, error)
+                .await;
         }
     }
 
     /// Tells the topology of a failure seen on this connection; returns when it is known.
     async fn report(&self, error: &Error) {
-        let service_id = self.connection.as_ref().and_then(Connection::service_id);
+        let (server, topology) = (&self.pool.server, &self.pool.context.topology);
         let phase = ErrorPhase::Established;
-        let topology = &self.pool.context.topology;
-        let origin = (self.generation, service_id);
-        topology
-            .report(&self.pool.server, origin, phase, error)
-            .await;
+        topology.report(server, self.origin(), phase, error).await;
+    }
+
+    fn origin(&self) -> (u64, Option<ObjectId>) {
+        let service_id = self.connection.as_ref().and_then(Connection::service_id);
+        (self.generation, service_id)
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::shared::Shared;
 use crate::client::Client;
 use crate::error::{Error, Misuse, Result};
-use crate::operation::Bound;
+use crate::operation::{Beside, Bound, Context};
 use crate::tasks::{now, sleep_until};
 
 /// How long the cursor of a stream that nobody needs any more is worth caring about.
@@ -68,7 +68,7 @@ struct Progress {
 /// Where the cursor can be killed, even while its connection is busy.
 struct Owner {
     pool: Arc<crate::pool::Pool>,
-    envelope: RawDocumentBuf,
+    context: Context,
 }
 
 impl Task {
@@ -213,18 +213,15 @@ impl Progress {
     fn kill(&mut self, command: RawDocumentBuf) {
         let bound = self.bound.take();
         let Some(owner) = &self.owner else { return };
-        let (pool, envelope) = (Arc::clone(&owner.pool), owner.envelope.clone());
+        let (pool, context) = (Arc::clone(&owner.pool), owner.context.clone());
         // Those that are done need not be kept.
         while self.kills.try_join_next().is_some() {}
         let kill = async move {
-            let bound = match bound {
+            let mut bound = match bound {
                 Some(bound) => bound,
-                None => Bound {
-                    connection: pool.check_out(None).await?,
-                    envelope,
-                },
+                None => context.rebind(&pool, None).await?,
             };
-            { bound }.send(&command, None).await
+            bound.send(&command, &Beside::default()).await
         };
         self.kills.spawn(async move {
             // Nobody can do anything about a cursor that cannot be killed; the server forgets it.
@@ -237,7 +234,7 @@ impl Owner {
     fn of(bound: &Bound) -> Self {
         Self {
             pool: Arc::clone(bound.connection.pool()),
-            envelope: bound.envelope.clone(),
+            context: bound.context.clone(),
         }
     }
 }
@@ -276,9 +273,14 @@ async fn get_more(
     deadline: Duration,
 ) -> (Option<Bound>, Input) {
     let outdated = bound.connection.outdated();
+    let limit = Some(deadline);
+    let beside = Beside {
+        limit,
+        ..Beside::default()
+    };
     let result = tokio::select! {
         biased;
-        result = bound.send(&command, Some(deadline)) => result,
+        result = bound.send(&command, &beside) => result,
         error = outdated => Err(error),
     };
     match result {
@@ -306,9 +308,10 @@ fn failed(error: Error) -> Input {
     let kind = match &error {
         // A hello that is refused comes from a server that is starting or ending.
         Error::Io { .. } | Error::Proxy { .. } | Error::Hello { .. } => FailureKind::Network,
-        Error::Timeout { .. } | Error::WaitQueueTimeout { .. } | Error::NoConnection { .. } => {
-            FailureKind::Timeout
-        }
+        Error::Timeout { .. }
+        | Error::WaitQueueTimeout { .. }
+        | Error::NoConnection { .. }
+        | Error::OperationTimeout { .. } => FailureKind::Timeout,
         Error::PoolCleared { .. } => FailureKind::PoolCleared,
         Error::PoolClosed { .. } | Error::ServerGone { .. } => FailureKind::ServerGone,
         Error::Selection { .. } => FailureKind::Selection,

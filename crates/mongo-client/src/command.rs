@@ -1,0 +1,181 @@
+//! Commands of the caller's own, said option by option.
+
+use std::future::IntoFuture;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bson::RawDocument;
+use mongo_uri::{ReadConcern, ReadPreference};
+use mongo_wire::CommandReply;
+use tokio::time::Instant;
+
+use crate::client::Client;
+use crate::database::Database;
+use crate::deadline::Deadline;
+use crate::error::Result;
+use crate::operation::Call;
+use crate::session::{ActiveSession, ClientSession};
+
+/// What every kind of command can be told.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CommandOptions {
+    pub(crate) read_preference: Option<ReadPreference>,
+    pub(crate) read_concern: Option<ReadConcern>,
+    pub(crate) session: Option<ClientSession>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) is_read: bool,
+}
+
+/// The same, with what the client and the session have to say about it.
+#[derive(Clone, Debug)]
+pub(crate) struct Resolved {
+    pub(crate) read_preference: ReadPreference,
+    pub(crate) read_concern: Option<ReadConcern>,
+    pub(crate) session: Option<ActiveSession>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) is_read: bool,
+}
+
+impl CommandOptions {
+    /// Fills in what the caller has left open.
+    ///
+    /// # Errors
+    /// When the session is of another client, or has ended.
+    pub(crate) fn resolve(self, client: &Client) -> Result<Resolved> {
+        let settings = client.settings();
+        let session = self.session.as_ref();
+        let of_session = session.and_then(|session| session.options().default_timeout);
+        let inherited = || self.is_read.then(|| settings.read_concern.clone());
+        let inherited_preference = || self.is_read.then(|| settings.read_preference.clone());
+        Ok(Resolved {
+            session: session
+                .map(|session| ActiveSession::explicit(client, session))
+                .transpose()?,
+            timeout: self.timeout.or(of_session).or(settings.timeout),
+            read_concern: self.read_concern.or_else(inherited),
+            read_preference: self
+                .read_preference
+                .or_else(inherited_preference)
+                .unwrap_or_default(),
+            is_read: self.is_read,
+        })
+    }
+}
+
+impl Resolved {
+    /// A command with these options.
+    pub(crate) fn call<'a>(
+        &'a self,
+        database: &'a str,
+        command: &'a RawDocument,
+        deadline: Deadline,
+    ) -> Call<'a> {
+        Call {
+            database,
+            command,
+            read_preference: &self.read_preference,
+            read_concern: self.read_concern.as_ref(),
+            is_read: self.is_read,
+            session: self.session.as_ref(),
+            deadline,
+            sends_max_time: true,
+            limit: None,
+        }
+    }
+}
+
+/// The methods of a builder whose `options` are [`CommandOptions`].
+macro_rules! command_options {
+    () => {
+        /// Which servers may run the command; the primary, if not said here.
+        pub fn read_preference(mut self, read_preference: ReadPreference) -> Self {
+            self.options.read_preference = Some(read_preference);
+            self
+        }
+
+        /// Runs the command in this session. Without one, it gets one of its own where the server
+        /// has sessions, which ends with it.
+        pub fn session(mut self, session: &ClientSession) -> Self {
+            self.options.session = Some(session.clone());
+            self
+        }
+
+        /// How long everything may take: finding a server, getting a connection, every try
+        /// (`timeoutMS`). Zero is no limit; if not said here, the session's or the connection
+        /// string's holds. The server is told with `maxTimeMS` how much is left; what happens when
+        /// the command has a `maxTimeMS` of its own is undefined.
+        pub fn timeout(mut self, timeout: Duration) -> Self {
+            self.options.timeout = Some(timeout);
+            self
+        }
+
+        /// Says that the command only reads: it is sent again when it did not get through, and
+        /// read preference and read concern are the connection string's if not said here.
+        pub fn as_read(mut self) -> Self {
+            self.options.is_read = true;
+            self
+        }
+
+        /// What the command may read; sent beside it, with what a causally consistent session has
+        /// to add, unless the command has a `readConcern` of its own.
+        pub fn read_concern(mut self, read_concern: ReadConcern) -> Self {
+            self.options.read_concern = Some(read_concern);
+            self
+        }
+    };
+}
+pub(crate) use command_options;
+
+/// A command to be run; `.await` runs it and gives its reply, in the bytes it came in.
+///
+/// The command is sent as it is, with `$db`, the session and so on beside it. A server that was
+/// too busy even to begin is asked again, unless the connection string says `retryReads=false` or
+/// `retryWrites=false`. Otherwise the command is sent once, unless it [only reads](Self::as_read):
+/// what to do after an error is the caller's to decide, who alone knows whether it may run twice.
+///
+/// Dropping the future closes the connection it used; the server may still run the command.
+///
+/// # Errors
+/// [`Error::Server`](crate::Error::Server) when the reply says `ok: 0`,
+/// [`Error::OperationTimeout`](crate::Error::OperationTimeout) when the time limit of the whole is
+/// over, and whatever prevents a reply.
+#[derive(Debug)]
+#[must_use = "a command runs when it is awaited"]
+pub struct RunCommand<'a> {
+    database: Database,
+    command: &'a RawDocument,
+    options: CommandOptions,
+}
+
+impl<'a> RunCommand<'a> {
+    pub(crate) fn new(database: Database, command: &'a RawDocument) -> Self {
+        Self {
+            database,
+            command,
+            options: CommandOptions::default(),
+        }
+    }
+
+    command_options!();
+
+    async fn run(self) -> Result<CommandReply> {
+        let client = self.database.client();
+        let options = self.options.resolve(client)?;
+        let deadline = Deadline::after(options.timeout, Instant::now());
+        let call = options.call(self.database.name(), self.command, deadline);
+        let (bound, reply) = client.execute(&call).await?;
+        match bound.refusal(&reply) {
+            Some(error) => Err(error),
+            None => Ok(reply),
+        }
+    }
+}
+
+impl<'a> IntoFuture for RunCommand<'a> {
+    type Output = Result<CommandReply>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Result<CommandReply>> + Send + 'a>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}

@@ -1,0 +1,178 @@
+//! What is sent about a cursor: `getMore` and `killCursors`, to its own server and no other.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bson::{RawArrayBuf, RawDocumentBuf, cstr, rawdoc};
+use mongo_wire::CommandReply;
+use tokio::time::Instant;
+
+use super::{Plan, Source};
+use crate::client::Client;
+use crate::deadline::{Deadline, Late};
+use crate::error::{Error, Result};
+use crate::operation::{Beside, Bound, Context, Failed, Retries, RetryPolicy};
+use crate::pool::Pool;
+
+/// `maxWireVersion` of the first server that takes a comment with a `getMore` (4.4).
+const COMMENT_WIRE_VERSION: i32 = 9;
+
+/// The outcome of a `getMore`, and the connection that it came on.
+pub(super) type Fetched = (Option<Bound>, Result<CommandReply>);
+
+/// A `getMore` under way.
+pub(super) type Fetching = Pin<Box<dyn Future<Output = Fetched> + Send>>;
+
+/// A batch to be asked for.
+pub(super) struct Ask {
+    command: RawDocumentBuf,
+    pool: Arc<Pool>,
+    context: Context,
+    pinned: Option<Bound>,
+    deadline: Deadline,
+    max_await: Option<Duration>,
+}
+
+impl Ask {
+    pub(super) fn new(
+        plan: &Plan,
+        source: &Source,
+        pinned: Option<Bound>,
+        deadline: Deadline,
+    ) -> Self {
+        let mut command = rawdoc! { "getMore": source.id, "collection": source.collection() };
+        if let Some(size) = plan.batch_size.filter(|size| *size != 0) {
+            command.append(cstr!("batchSize"), i64::from(size));
+        }
+        let comment = plan.comment.clone();
+        let comment = comment.filter(|_| source.max_wire_version >= COMMENT_WIRE_VERSION);
+        if let Some(comment) = comment {
+            command.append(cstr!("comment"), comment);
+        }
+        Self {
+            command,
+            pool: Arc::clone(&source.pool),
+            context: source.context.clone(),
+            pinned,
+            deadline,
+            max_await: plan.max_await,
+        }
+    }
+
+    /// Asks, and asks again when the server had no time to begin.
+    pub(super) async fn run(mut self, client: Client) -> Fetched {
+        let deadline = self.deadline;
+        let policy = RetryPolicy {
+            reads: false,
+            ..client.retry_policy(true, deadline)
+        };
+        let mut retries = Retries::new(policy);
+        loop {
+            let mut bound = None;
+            let result = self.attempt(&client, &mut bound).await;
+            let failed = match &result {
+                Ok(reply) => Failed::of_reply(reply),
+                Err(error) => Some(Failed::of_error(error)),
+            };
+            let pause = failed.and_then(|failed| retries.next(&failed, client.chance()));
+            let until = pause.map(|pause| Instant::now() + pause);
+            let Some(until) = until.filter(|until| !deadline.is_over(*until)) else {
+                let result = conclude(result, bound.as_ref(), deadline);
+                return (bound, result);
+            };
+            if client.settings().is_load_balanced {
+                self.pinned = bound;
+            } else {
+                drop(bound);
+            }
+            tokio::time::sleep_until(until).await;
+        }
+    }
+
+    async fn attempt(
+        &mut self,
+        client: &Client,
+        bound: &mut Option<Bound>,
+    ) -> Result<CommandReply> {
+        let deadline = self.deadline;
+        let limit = deadline.limit();
+        let max_time = deadline.max_time(Instant::now(), self.context.round_trip);
+        let left = max_time.map_err(|Late| Error::late(limit))?;
+        let await_time = self.max_await.map(millis);
+        let mut own = match self.pinned.take() {
+            Some(own) => own,
+            None => rebind(client, self.context.clone(), &self.pool, deadline).await?,
+        };
+        let beside = Beside {
+            max_time: await_time.map(|millis| left.map_or(millis, |left| left.min(millis))),
+            limit: client.limit_of_answer(deadline, None),
+            ..Beside::default()
+        };
+        let reply = own.send(&self.command, &beside).await;
+        // A connection that broke is not kept.
+        if reply.is_ok() {
+            *bound = Some(own);
+        }
+        reply
+    }
+}
+
+impl Source {
+    /// What stands in its namespace behind the database.
+    fn collection(&self) -> &str {
+        let parts = self.namespace.split_once('.');
+        parts.map_or(&self.namespace, |(_, collection)| collection)
+    }
+}
+
+/// Kills a cursor; an error only says how far it got.
+pub(super) async fn kill(source: Source, pinned: Option<Bound>, deadline: Deadline) -> Result<()> {
+    let ids: RawArrayBuf = [source.id].into_iter().collect();
+    let mut command = rawdoc! { "killCursors": source.collection() };
+    command.append(cstr!("cursors"), ids);
+    let mut bound = match pinned {
+        Some(bound) => bound,
+        None => source.context.rebind(&source.pool, None).await?,
+    };
+    let max_time = deadline.max_time(Instant::now(), bound.context.round_trip);
+    let beside = Beside {
+        max_time: max_time.map_err(|Late| Error::late(deadline.limit()))?,
+        ..Beside::default()
+    };
+    bound.send(&command, &beside).await.map(drop)
+}
+
+/// Another connection to the cursor's server.
+async fn rebind(
+    client: &Client,
+    context: Context,
+    pool: &Arc<Pool>,
+    deadline: Deadline,
+) -> Result<Bound> {
+    let settings = client.settings();
+    let wait_limit = settings.wait_queue_timeout.filter(|_| !deadline.is_set());
+    let now = Instant::now();
+    let until = deadline.earlier(now + settings.server_selection_timeout);
+    let bound = tokio::time::timeout_at(until, context.rebind(pool, wait_limit)).await;
+    bound.unwrap_or_else(|_| Err(pool.no_connection_within(until - now)))
+}
+
+/// What the caller gets of the last try.
+fn conclude(
+    result: Result<CommandReply>,
+    bound: Option<&Bound>,
+    deadline: Deadline,
+) -> Result<CommandReply> {
+    let reply = result.and_then(
+        |reply| match bound.and_then(|bound| bound.refusal(&reply)) {
+            Some(error) => Err(error),
+            None => Ok(reply),
+        },
+    );
+    reply.map_err(|error| error.within_deadline(deadline))
+}
+
+fn millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
