@@ -83,6 +83,7 @@
 
 mod backoff;
 mod batch;
+mod checkpoint;
 pub mod codes;
 mod command;
 mod config;
@@ -99,6 +100,9 @@ mod token;
 mod window;
 
 pub use batch::{EventBatch, StreamBatch};
+pub use checkpoint::{
+    Checkpoint, CheckpointError, CheckpointTracker, IdentityMismatch, StreamIdentity, Ticket,
+};
 pub use config::{BackoffConfig, Prefetch, StreamConfig};
 pub use error::{ErrorClass, Failure, FailureKind, Phase, StreamError};
 pub use event::{

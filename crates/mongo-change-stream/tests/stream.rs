@@ -7,6 +7,8 @@
     reason = "a test fails by panicking, in helpers too"
 )]
 
+#[path = "stream/checkpoints.rs"]
+mod checkpoints;
 #[path = "stream/closing.rs"]
 mod closing;
 #[path = "stream/commands.rs"]

@@ -17,6 +17,7 @@ use mongo_wire::{DecodeError, EncodeError, ReplyError, ServerError};
 use tokio::time::Instant;
 
 use crate::auth::{AuthFailure, AuthenticationError};
+use crate::checkpoint::CheckpointFailure;
 use crate::deadline::Deadline;
 
 pub use self::misuse::{Misuse, SessionMisuse};
@@ -225,6 +226,10 @@ pub enum Error {
     /// The client was shut down.
     #[error("the client is shut down")]
     Shutdown,
+
+    /// A checkpoint cannot be read or written, or is of another stream.
+    #[error(transparent)]
+    Checkpoint(#[from] Box<CheckpointFailure>),
 
     /// The change stream ended with an error, or an event is not what it was to be read as.
     #[error("{}{error}", prefix(server.as_ref()))]

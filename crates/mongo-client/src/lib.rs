@@ -67,6 +67,7 @@
 //! | `zstd` | | a compressor that builds C code |
 
 mod auth;
+pub mod checkpoint;
 mod client;
 mod command;
 mod connection;

@@ -5,6 +5,7 @@
 //! dropping could lose.
 
 mod builder;
+mod identity;
 mod shared;
 mod task;
 
@@ -17,8 +18,8 @@ use std::task::{Context, Poll};
 use bson::Document;
 use futures_core::Stream;
 use mongo_change_stream::{
-    BatchReader, ChangeEvent, EventBatch, RawEvent, ResumePoint, ResumeToken, StreamError,
-    StreamPosition,
+    BatchReader, ChangeEvent, Checkpoint, EventBatch, RawEvent, ResumePoint, ResumeToken,
+    StreamError, StreamIdentity, StreamPosition,
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
@@ -37,14 +38,20 @@ use crate::error::{Error, Result};
 pub struct ChangeStream<T = ChangeEvent<Document>> {
     shared: Arc<Shared>,
     requests: mpsc::UnboundedSender<Request>,
+    identity: Arc<StreamIdentity>,
     types: PhantomData<fn() -> T>,
 }
 
 impl<T> ChangeStream<T> {
-    fn new(shared: Arc<Shared>, requests: mpsc::UnboundedSender<Request>) -> Self {
+    fn new(
+        shared: Arc<Shared>,
+        requests: mpsc::UnboundedSender<Request>,
+        identity: Arc<StreamIdentity>,
+    ) -> Self {
         Self {
             shared,
             requests,
+            identity,
             types: PhantomData,
         }
     }
@@ -52,7 +59,7 @@ impl<T> ChangeStream<T> {
     /// The same stream, with its events read as another type.
     #[must_use]
     pub fn with_type<U>(self) -> ChangeStream<U> {
-        ChangeStream::new(self.shared, self.requests)
+        ChangeStream::new(self.shared, self.requests, self.identity)
     }
 
     /// The token to start another stream with, behind the last event that was handed out, or
@@ -70,6 +77,24 @@ impl<T> ChangeStream<T> {
     #[must_use]
     pub fn resume_point(&self) -> Option<ResumePoint> {
         self.shared.position().resume_point()
+    }
+
+    /// What to save for [`Watch::resume_from`]: the place behind what was handed out, and what
+    /// stream this is. `None` as long as there is no token. Of a stream that was opened without
+    /// `resume_from`, the deployment is not known, and will not be compared.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<Checkpoint> {
+        Some(self.checkpoint_at(&self.resume_point()?))
+    }
+
+    /// The same for another place in this stream, such as that of a
+    /// [`CheckpointTracker`](crate::change_stream::CheckpointTracker).
+    #[must_use]
+    pub fn checkpoint_at(&self, point: &ResumePoint) -> Checkpoint {
+        Checkpoint {
+            identity: StreamIdentity::clone(&self.identity),
+            point: point.compact(),
+        }
     }
 
     /// Where the stream stands, and since when.

@@ -25,6 +25,8 @@ pub(crate) enum Failure {
     Unreadable(io::Error),
     /// 7: the output cannot be written.
     Output(io::Error),
+    /// 8: the resume file cannot be used, or is of another stream.
+    Place(Error),
 }
 
 impl Failure {
@@ -35,6 +37,7 @@ impl Failure {
             Self::Refused(_) => 5,
             Self::Broken(_) | Self::Unreadable(_) => 6,
             Self::Output(_) => 7,
+            Self::Place(_) => 8,
         })
     }
 }
@@ -43,6 +46,8 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         match &error {
             Error::Uri(_) | Error::Misuse(_) | Error::TlsFile { .. } => Self::Uri(error),
+            Error::Checkpoint(_) => Self::Place(error),
+            Error::Selection { .. } => Self::NoServer(error),
             Error::ChangeStream { error: stream, .. } if selection_error(stream).is_some() => {
                 Self::NoServer(error)
             }
@@ -91,6 +96,10 @@ impl fmt::Display for Failure {
             Self::Broken(error) => write!(f, "the stream is lost: {error}"),
             Self::Unreadable(error) => write!(f, "an event cannot be read: {error}"),
             Self::Output(error) => write!(f, "cannot write the output: {error}"),
+            Self::Place(error) => write!(
+                f,
+                "the resume file cannot be used: {error}; without it the stream starts at \"now\""
+            ),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod exit;
 mod json;
+mod place;
 mod tail;
 
 use std::process::ExitCode;

@@ -3,10 +3,12 @@
 use std::future::IntoFuture as _;
 use std::io::{self, BufWriter, Stdout, Write as _};
 use std::num::NonZeroU64;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use mongo_client::change_stream::{RawEvent, StreamEvent};
+use mongo_client::checkpoint::{CheckpointStore as _, FileStore};
 use mongo_client::sdam::TopologyType;
 use mongo_client::{ChangeStream, Client};
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::exit::Failure;
 use crate::json;
+use crate::place::Place;
 
 /// How long to wait for a server in silence.
 const SILENCE: Duration = Duration::from_secs(3);
@@ -31,6 +34,9 @@ pub(crate) struct Arguments {
     /// Stop after so many events.
     #[arg(long)]
     count: Option<NonZeroU64>,
+    /// Keep the place of the last event written in this file, and start there if it exists.
+    #[arg(long, value_name = "FILE")]
+    resume_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,19 +80,24 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         for warning in client.warnings() {
             say(&format!("mongo-watch: warning: {warning}"));
         }
+        let store = arguments.resume_file.as_ref().map(FileStore::new);
         let stream = tokio::select! {
             () = stopped(&mut stop) => return Ok(()),
-            stream = open(&client, arguments.target.as_ref()) => stream?,
+            stream = open(&client, arguments.target.as_ref(), store.as_ref()) => stream?,
         };
-        let result = follow(stream, arguments.count, stop).await;
+        let result = follow(stream, arguments.count, stop, store).await;
         client.shutdown().await;
         result
     })
 }
 
 /// Opens the stream; says what is known of the deployment when that takes long.
-async fn open(client: &Client, target: Option<&Target>) -> Result<ChangeStream, Failure> {
-    let watch = match target {
+async fn open(
+    client: &Client,
+    target: Option<&Target>,
+    store: Option<&FileStore>,
+) -> Result<ChangeStream, Failure> {
+    let mut watch = match target {
         None => client.watch(),
         Some(Target {
             database,
@@ -97,6 +108,9 @@ async fn open(client: &Client, target: Option<&Target>) -> Result<ChangeStream, 
             collection: Some(collection),
         }) => client.database(database).collection(collection).watch(),
     };
+    if let Some(store) = store {
+        watch = watch.resume_from(store.load().await?);
+    }
     let opening = watch.on_event(tell).into_future();
     tokio::pin!(opening);
     tokio::select! {
@@ -121,16 +135,24 @@ async fn follow(
     mut stream: ChangeStream,
     count: Option<NonZeroU64>,
     mut stop: watch::Receiver<bool>,
+    store: Option<FileStore>,
 ) -> Result<(), Failure> {
     let mut output = Output::new(count);
+    let mut place = Place::new(store);
+    // The first place is worth keeping, too: nothing from here on is missed.
+    place.keep(&stream).await?;
     while output.is_open {
         let event = match stream.next_received() {
             Some(event) => event,
             None => {
                 // Nothing more for now: the reader gets what there is.
                 output.flush()?;
+                if place.is_overdue() {
+                    output.keep(&mut place, &stream).await?;
+                }
                 tokio::select! {
                     () = stopped(&mut stop) => break,
+                    () = place.is_due() => continue,
                     event = stream.next_raw() => match event {
                         Some(event) => event,
                         None => break,
@@ -139,11 +161,14 @@ async fn follow(
             }
         };
         output.write(&event?)?;
+        if place.is_overdue() {
+            output.keep(&mut place, &stream).await?;
+        }
         if *stop.borrow() {
             break;
         }
     }
-    output.flush()?;
+    output.keep(&mut place, &stream).await?;
     stream.close().await;
     Ok(())
 }
@@ -154,6 +179,7 @@ struct Output {
     line: Vec<u8>,
     left: Option<NonZeroU64>,
     is_open: bool,
+    has_reader: bool,
 }
 
 impl Output {
@@ -163,6 +189,7 @@ impl Output {
             line: Vec::new(),
             left,
             is_open: true,
+            has_reader: true,
         }
     }
 
@@ -185,11 +212,22 @@ impl Output {
         self.check(flushed)
     }
 
+    /// Keeps the place behind what was written. What a reader that has gone has not read is not
+    /// behind it.
+    async fn keep(&mut self, place: &mut Place, stream: &ChangeStream) -> Result<(), Failure> {
+        self.flush()?;
+        if !self.has_reader {
+            return Ok(());
+        }
+        place.keep(stream).await
+    }
+
     /// A reader that has gone is an end, not a failure.
     fn check(&mut self, result: io::Result<()>) -> Result<(), Failure> {
         match result {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.is_open = false;
+                self.has_reader = false;
                 Ok(())
             }
             other => other.map_err(Failure::Output),

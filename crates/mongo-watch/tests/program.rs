@@ -286,3 +286,56 @@ fn it_prints_events_until_the_count_or_a_signal() {
         }
     }
 }
+
+#[test]
+fn a_resume_file_starts_the_next_run_behind_the_last_line() {
+    let set = ReplicaSet::start(1).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("place");
+    let file = file.to_str().unwrap();
+    let options = ["--resume-file", file];
+    let tail =
+        |target, count| Tail::start(&set, target, &[&options[..], &["--count", count]].concat());
+
+    let mut first = tail("shop.orders", "2");
+    for id in 0..3 {
+        insert(&set, "shop", "orders", id);
+    }
+    assert_eq!([id_in(&first.line()), id_in(&first.line())], [0, 1]);
+    assert_eq!(first.end().0, 0);
+    insert(&set, "shop", "orders", 3);
+    // What happened in between is not lost, and what was printed does not come again.
+    let mut child = program(
+        &[
+            &[&set.uri(), "shop.orders"],
+            &options[..],
+            &["--count", "2"],
+        ]
+        .concat(),
+    )
+    .spawn()
+    .unwrap();
+    let mut lines = String::new();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut lines)
+        .unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(lines.lines().map(id_in).collect::<Vec<_>>(), [2, 3]);
+
+    let (code, message, _) = fails(&[&[&set.uri(), "shop"], &options[..]].concat());
+    assert_eq!(code, 8);
+    assert!(
+        message.contains("target") && message.contains("shop.orders"),
+        "{message}"
+    );
+    std::fs::write(file, "rubbish").unwrap();
+    let (code, message, _) = fails(&[&[&set.uri(), "shop.orders"], &options[..]].concat());
+    assert_eq!(code, 8);
+    assert!(
+        message.contains(file) && message.contains("damaged"),
+        "{message}"
+    );
+}

@@ -7,15 +7,18 @@ use std::time::Duration;
 
 use bson::{RawBson, RawDocumentBuf, Timestamp};
 use mongo_change_stream::{
-    ChangeStreamMachine, FullDocumentBeforeChangeType, FullDocumentType, HistoryLost, OnInvalidate,
-    Oversize, Prefetch, ResumeToken, StreamConfig, StreamEvent, WatchOptions, WatchTarget,
+    ChangeStreamMachine, Checkpoint, FullDocumentBeforeChangeType, FullDocumentType, HistoryLost,
+    OnInvalidate, Oversize, Prefetch, ResumeToken, StreamConfig, StreamEvent, StreamIdentity,
+    WatchOptions, WatchTarget,
 };
 use mongo_uri::ReadPreference;
 use tokio::sync::{mpsc, oneshot};
 
 use super::ChangeStream;
+use super::identity::identify;
 use super::shared::Shared;
 use super::task::{Listener, Task};
+use crate::checkpoint::CheckpointFailure;
 use crate::client::Client;
 use crate::error::{Error, Misuse, Result};
 
@@ -32,6 +35,9 @@ pub struct Watch {
     config: StreamConfig,
     read_preference: ReadPreference,
     listener: Option<Listener>,
+    /// The stream is one of those whose place is saved.
+    is_saved: bool,
+    checkpoint: Option<Checkpoint>,
 }
 
 impl Watch {
@@ -45,6 +51,8 @@ impl Watch {
             config: StreamConfig::default(),
             read_preference,
             listener: None,
+            is_saved: false,
+            checkpoint: None,
         }
     }
 
@@ -84,6 +92,18 @@ impl Watch {
     /// Start behind the event of this token, which may be an invalidate event.
     pub fn start_after(mut self, token: ResumeToken) -> Self {
         self.options.start_after = Some(token);
+        self
+    }
+
+    /// Start at a saved checkpoint, in the place of any other start; without one, as the other
+    /// options say. Opening then asks the deployment who it is, and fails with
+    /// [`Error::Checkpoint`] when the checkpoint is of another deployment, target or pipeline:
+    /// [`CheckpointFailure::Foreign`]. See [`checkpoint`](crate::checkpoint).
+    ///
+    /// [`CheckpointFailure::Foreign`]: crate::checkpoint::CheckpointFailure::Foreign
+    pub fn resume_from(mut self, checkpoint: impl Into<Option<Checkpoint>>) -> Self {
+        self.checkpoint = checkpoint.into();
+        self.is_saved = true;
         self
     }
 
@@ -182,8 +202,17 @@ impl Watch {
         self
     }
 
-    async fn open(self) -> Result<ChangeStream> {
+    async fn open(mut self) -> Result<ChangeStream> {
         let pipeline = self.pipeline.map_err(Error::Misuse)?;
+        let mut identity = StreamIdentity::new(&self.target, &pipeline);
+        if self.is_saved {
+            identify(&self.client, &mut identity).await?;
+        }
+        if let Some(checkpoint) = &self.checkpoint {
+            let checked = identity.check(&checkpoint.identity);
+            checked.map_err(|error| Box::new(CheckpointFailure::from(error)))?;
+            checkpoint.point.apply(&mut self.options);
+        }
         let shared = Arc::new(Shared::new(&self.options));
         let (requests, inbox) = mpsc::unbounded_channel();
         let (opened, outcome) = oneshot::channel();
@@ -204,7 +233,7 @@ impl Watch {
             finished: false,
         };
         // Owned from the start, so that dropping this future closes what may be open by then.
-        let stream = ChangeStream::new(shared, requests);
+        let stream = ChangeStream::new(shared, requests, Arc::new(identity));
         tasks.spawn(task.run());
         outcome.await.unwrap_or(Err(Error::Shutdown))?;
         Ok(stream)

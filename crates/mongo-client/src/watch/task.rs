@@ -328,6 +328,7 @@ fn failed(error: Error) -> Input {
         | Error::Misuse(_)
         | Error::TlsFile { .. }
         | Error::Encode(_)
+        | Error::Checkpoint(_)
         | Error::Server { .. }
         | Error::ChangeStream { .. } => FailureKind::Rejected,
     };

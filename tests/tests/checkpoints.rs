@@ -1,0 +1,178 @@
+//! Saved places: what is acknowledged is behind them, and they start no other stream.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, in helpers too"
+)]
+
+use std::time::Duration;
+
+use bson::rawdoc;
+use integration_tests::{id_of, insert, own_database, run, shared_client};
+use mongo_client::change_stream::{
+    Checkpoint, CheckpointTracker, IdentityMismatch, OnInvalidate, OperationType,
+};
+use mongo_client::checkpoint::{CheckpointFailure, CheckpointStore, CollectionStore, FileStore};
+use mongo_client::{ChangeStream, Client, Collection, Database, Error};
+use testbed::cluster::ReplicaSet;
+
+/// Nothing here takes longer unless it hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, work)
+        .await
+        .expect("this hangs")
+}
+
+async fn next(stream: &mut ChangeStream) -> i32 {
+    let event = within(stream.next_raw()).await.expect("the stream goes on");
+    id_of(&event.unwrap())
+}
+
+async fn place() -> (Client, Database, Collection) {
+    let client = shared_client().await;
+    let database = own_database(&client);
+    let collection = database.collection("things");
+    (client, database, collection)
+}
+
+/// Whatever the store: an application that acknowledges out of order and dies, again and again,
+/// deals with every event, and repeats none that lies before its checkpoint.
+async fn deals_with_everything(store: &impl CheckpointStore) {
+    let (_client, database, collection) = place().await;
+    assert_eq!(store.load().await.unwrap(), None);
+    // The start of the first stream is saved before anything happens.
+    let stream = within(collection.watch().resume_from(None)).await.unwrap();
+    store.save(&stream.checkpoint().unwrap()).await.unwrap();
+    drop(stream);
+    insert(&database, "things", 0..40).await;
+
+    let mut dealt_with = Vec::new();
+    let mut random = fastrand::Rng::with_seed(7);
+    while dealt_with.len() < 40 {
+        let saved = store.load().await.unwrap();
+        let watch = collection.watch().resume_from(saved.clone());
+        let mut stream = within(watch).await.unwrap();
+        let mut tracker = CheckpointTracker::new(saved.map(|saved| saved.point));
+        let mut open = Vec::new();
+        for _ in 0..random.usize(1..8).min(40 - dealt_with.len()) {
+            let id = next(&mut stream).await;
+            open.push((id, tracker.begin(&stream.resume_point().unwrap())));
+        }
+        random.shuffle(&mut open);
+        // Some are acknowledged before the application dies.
+        let survivors = random.usize(0..=open.len());
+        let mut done = Vec::new();
+        for (id, ticket) in open.drain(..survivors) {
+            done.push(id);
+            if let Some(point) = tracker.acknowledge(ticket) {
+                store.save(&stream.checkpoint_at(point)).await.unwrap();
+            }
+        }
+        // What lies before the mark does not come again.
+        done.sort_unstable();
+        let first = i32::try_from(dealt_with.len()).unwrap();
+        let run = done
+            .iter()
+            .zip(first..)
+            .take_while(|(id, expected)| *id == expected);
+        dealt_with.extend(run.map(|(id, _)| *id));
+    }
+    assert_eq!(dealt_with, (0..40).collect::<Vec<_>>());
+    let saved = store.load().await.unwrap();
+    let mut stream = within(collection.watch().resume_from(saved)).await.unwrap();
+    insert(&database, "things", [40]).await;
+    assert_eq!(next(&mut stream).await, 40);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_keeps_a_place() {
+    let folder = tempfile::tempdir().unwrap();
+    deals_with_everything(&FileStore::new(folder.path().join("a"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collection_keeps_a_place() {
+    let client = shared_client().await;
+    let collection = own_database(&client).collection("checkpoints");
+    let store = CollectionStore::new(collection.clone(), "a");
+    deals_with_everything(&store).await;
+    // Another name is another checkpoint; what is no checkpoint is said to be none.
+    assert_eq!(
+        CollectionStore::new(collection.clone(), "b")
+            .load()
+            .await
+            .unwrap(),
+        None
+    );
+    let stranger = rawdoc! { "insert": "checkpoints", "documents": [{ "_id": "c" }] };
+    run(collection.database(), stranger).await;
+    let error = CollectionStore::new(collection, "c")
+        .load()
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("no checkpoint"), "{error}");
+}
+
+fn mismatch(result: mongo_client::Result<ChangeStream>) -> IdentityMismatch {
+    let Err(Error::Checkpoint(failure)) = result else {
+        panic!("{result:?}")
+    };
+    let CheckpointFailure::Foreign(mismatch) = *failure else {
+        panic!("{failure}")
+    };
+    mismatch
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_of_another_stream_is_refused_before_it_is_used() {
+    let (_client, database, collection) = place().await;
+    let stream = within(collection.watch().resume_from(None)).await.unwrap();
+    let saved = stream.checkpoint().unwrap();
+    assert!(saved.identity.deployment.is_some());
+    assert_eq!(saved.identity.replica_set.as_deref(), Some("rs0"));
+
+    let watch = database.watch().resume_from(saved.clone());
+    assert_eq!(mismatch(within(watch).await).what, "target");
+    let stage = rawdoc! { "$match": { "operationType": "insert" } };
+    let watch = collection
+        .watch()
+        .pipeline([stage])
+        .resume_from(saved.clone());
+    assert_eq!(mismatch(within(watch).await).what, "pipeline");
+
+    // Another set of the same name.
+    let set = tokio::task::spawn_blocking(|| ReplicaSet::start(1).unwrap())
+        .await
+        .unwrap();
+    let client = Client::new(&set.uri()).unwrap();
+    let same = client.database(database.name()).collection("things");
+    let watch = same.watch().resume_from(saved.clone());
+    assert_eq!(mismatch(within(watch).await).what, "deployment");
+
+    // A stream that was opened without `resume_from` does not know whose it is.
+    let plain = within(same.watch()).await.unwrap().checkpoint().unwrap();
+    assert_eq!(plain.identity.deployment, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_behind_an_invalidate_event_remembers_the_option_it_needs() {
+    let (_client, database, collection) = place().await;
+    insert(&database, "things", [1]).await;
+    let mut stream = within(collection.watch().resume_from(None)).await.unwrap();
+    run(&database, rawdoc! { "drop": "things" }).await;
+    while let Some(event) = within(stream.next_raw()).await {
+        event.unwrap();
+    }
+    let saved = stream.checkpoint().unwrap();
+    // As a store would keep it.
+    let saved = Checkpoint::from_document(&saved.to_document()).unwrap();
+    assert!(saved.point.after_invalidate);
+    insert(&database, "things", [2]).await;
+    let watch = collection.watch().on_invalidate(OnInvalidate::Continue);
+    let mut stream = within(watch.resume_from(saved)).await.unwrap();
+    let event = within(stream.next_raw()).await.unwrap().unwrap();
+    assert_eq!(event.operation_type(), Some(OperationType::Insert));
+    assert_eq!(id_of(&event), 2);
+}
