@@ -456,6 +456,7 @@ impl Error {
             | Self::TlsFile { .. }
             | Self::Encode(_)
             | Self::Selection { .. }
+            | Self::Checkpoint(_)
             | Self::Shutdown => None,
         }
     }

@@ -19,9 +19,18 @@ pub(super) async fn identify(client: &Client, identity: &mut StreamIdentity) -> 
     // Who it is, is known by then at the latest.
     let hello = rawdoc! { "hello": 1 };
     let legacy = rawdoc! { "isMaster": 1 };
-    let hello = match admin.run_command_with(&hello, &nearest).await {
+    let hello = match admin
+        .run_command(&hello)
+        .read_preference(nearest.clone())
+        .await
+    {
         // Servers before 4.4.2 have another name for it.
-        Err(Error::Server { .. }) => admin.run_command_with(&legacy, &nearest).await?,
+        Err(Error::Server { .. }) => {
+            admin
+                .run_command(&legacy)
+                .read_preference(nearest.clone())
+                .await?
+        }
         reply => reply?,
     };
     let name = hello.document().as_raw().get_str("setName");
@@ -33,7 +42,11 @@ pub(super) async fn identify(client: &Client, identity: &mut StreamIdentity) -> 
     } else {
         (admin, rawdoc! { "replSetGetConfig": 1 })
     };
-    match database.run_command_with(&command, &nearest).await {
+    match database
+        .run_command(&command)
+        .read_preference(nearest.clone())
+        .await
+    {
         Ok(reply) => {
             let id = id_in(reply.document().as_raw(), is_sharded);
             identity.deployment = id.map(|id| id.to_hex());
