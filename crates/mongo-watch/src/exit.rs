@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use mongo_client::Error;
 use mongo_client::change_stream::{ErrorClass, StreamError};
+use mongo_client::wire::JsonError;
 
 /// The server's code for a change stream on a standalone server.
 const NOT_A_REPLICA_SET: i32 = 40573;
@@ -22,7 +23,7 @@ pub(crate) enum Failure {
     /// 6: the stream broke and could not be resumed.
     Broken(Error),
     /// 6: an event is not valid BSON.
-    Unreadable(io::Error),
+    Unreadable(JsonError),
     /// 7: the output cannot be written.
     Output(io::Error),
     /// 8: the resume file cannot be used, or is of another stream.

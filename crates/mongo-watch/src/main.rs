@@ -2,7 +2,6 @@
 //! extended JSON, messages on stderr. See the crate's README for exit codes.
 
 mod exit;
-mod json;
 mod place;
 mod tail;
 

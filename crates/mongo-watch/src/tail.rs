@@ -10,12 +10,12 @@ use std::time::Duration;
 use mongo_client::change_stream::{RawEvent, StreamEvent};
 use mongo_client::checkpoint::{CheckpointStore as _, FileStore};
 use mongo_client::sdam::TopologyType;
+use mongo_client::wire::Json;
 use mongo_client::{ChangeStream, Client};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::exit::Failure;
-use crate::json;
 use crate::place::Place;
 
 /// How long to wait for a server in silence.
@@ -176,7 +176,7 @@ async fn follow(
 /// Lines on stdout, as many as are asked for, as long as somebody reads them.
 struct Output {
     out: BufWriter<Stdout>,
-    line: Vec<u8>,
+    line: String,
     left: Option<NonZeroU64>,
     is_open: bool,
     has_reader: bool,
@@ -186,7 +186,7 @@ impl Output {
     fn new(left: Option<NonZeroU64>) -> Self {
         Self {
             out: BufWriter::with_capacity(64 * 1024, io::stdout()),
-            line: Vec::new(),
+            line: String::new(),
             left,
             is_open: true,
             has_reader: true,
@@ -196,9 +196,10 @@ impl Output {
     fn write(&mut self, event: &RawEvent) -> Result<(), Failure> {
         // A line is written whole or not at all.
         self.line.clear();
-        json::write_document(&mut self.line, event.document()).map_err(Failure::Unreadable)?;
-        self.line.push(b'\n');
-        let written = self.out.write_all(&self.line);
+        let json = Json::relaxed(event.document());
+        json.write_to(&mut self.line).map_err(Failure::Unreadable)?;
+        self.line.push('\n');
+        let written = self.out.write_all(self.line.as_bytes());
         self.check(written)?;
         if let Some(left) = self.left {
             self.left = NonZeroU64::new(left.get() - 1);

@@ -89,7 +89,7 @@
 //!
 //! | Feature | Default | Adds |
 //! |---|---|---|
-//! | `bson` | yes | views as `bson::RawDocument`: [`Document`], [`Batch`], timestamps |
+//! | `bson` | yes | views as `bson::RawDocument`: [`Document`], [`Batch`], timestamps; extended JSON |
 //! | `codec` | | `MessageCodec` and `FrameCodec`, Decoders and Encoders of tokio-util |
 //! | `snappy`, `zlib`, `zstd` | | the compressors; noop is always there |
 
@@ -103,6 +103,8 @@ mod elements;
 mod error;
 mod frame;
 mod header;
+#[cfg(feature = "bson")]
+mod json;
 mod limits;
 mod message;
 mod op_msg;
@@ -119,6 +121,8 @@ pub use document::{Document, DocumentList, DocumentListIter};
 pub use error::{Breach, DecodeError, Defect, EncodeError, Field, Inflated, Limit};
 pub use frame::{Frame, bytes_wanted};
 pub use header::{Header, OpCode};
+#[cfg(feature = "bson")]
+pub use json::{Json, JsonError};
 pub use limits::Limits;
 pub use message::{Message, decode};
 pub use op_msg::{DocumentSequence, Flags, OpMsg, Section};
