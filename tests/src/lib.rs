@@ -2,6 +2,7 @@
 //! their own on it, and a few writes.
 
 pub mod certificates;
+pub mod logbook;
 pub mod recorder;
 
 use std::sync::OnceLock;

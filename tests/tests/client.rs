@@ -347,3 +347,26 @@ async fn a_server_that_hangs_up_on_the_first_hello_may_want_tls_which_is_said() 
         assert!(error.to_string().contains("tls=true"), "{error}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_shows_its_whole_state_for_a_bug_report() {
+    let server = ScriptedServer::start(|_| HelloScript::standalone()).unwrap();
+    let uri = server.uri().replace("mongodb://", "mongodb://user:sesame@");
+    let client = Client::new(&format!("{uri}?serverSelectionTimeoutMS=500")).unwrap();
+    within(client.run_admin_command(&rawdoc! { "ping": 1 }))
+        .await
+        .unwrap_err();
+    let address = server.address();
+    let shown = client.to_string();
+    println!("{shown}");
+    for part in [
+        format!("topology {}: ", client.topology_id()),
+        format!("pool of {address}: paused, generation 1, 0 connections in use, 0 idle"),
+        "cleared last because of: ".to_owned(),
+    ] {
+        assert!(shown.contains(&part), "{part}: {shown}");
+    }
+    assert!(!shown.contains("sesame"), "{shown}");
+    within(client.shutdown()).await;
+    assert!(client.to_string().contains("(shut down): "), "{client}");
+}

@@ -178,7 +178,7 @@ async fn discovery_and_pools_are_heard_of_from_beginning_to_end() {
     let sdam: Vec<_> = events
         .iter()
         .filter_map(|event| match event {
-            Event::Sdam(event) => Some(event),
+            Event::Sdam { event, .. } => Some(event),
             _ => None,
         })
         .collect();

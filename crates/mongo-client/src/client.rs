@@ -20,6 +20,7 @@ use crate::connection::{Connector, DriverInfo, Environment, Handshake, Metadata,
 use crate::database::Database;
 use crate::error::{Error, Misuse, Result};
 use crate::events::Events;
+use crate::logs::Logs;
 use crate::operation::MAX_ADAPTIVE_RETRIES;
 use crate::options::{ClientOptions, Jitter};
 use crate::pool::PoolLimits;
@@ -148,7 +149,10 @@ impl Client {
             config,
             connector,
             limits,
-            Events::new(client_options.listener),
+            Events::new(
+                client_options.listener,
+                Logs::new(client_options.max_log_document_length),
+            ),
         );
         let without_effect = without_effect(&client_options.uri.options);
         let ConnectionString {
@@ -327,6 +331,14 @@ impl Client {
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.inner.settings
+    }
+}
+
+/// Everything that is known of the deployment, its servers' pools and their last failures, over
+/// several lines: what a bug report should hold. No secret is in it.
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.topology.fmt(f)
     }
 }
 

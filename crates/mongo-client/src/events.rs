@@ -19,14 +19,21 @@ use mongo_topology::{SdamEvent, ServerId};
 
 pub use cmap::{CheckOutFailure, CloseReason, CmapEvent};
 pub use command::{CommandEvent, CommandFailure, CommandStep};
-pub(crate) use command::{CommandOrigin, Observation};
+pub(crate) use command::{CommandOrigin, Observation, name_of};
+
+use crate::logs::Logs;
 
 /// Something that happened in a client.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
     /// In discovery (Server Discovery and Monitoring Logging and Monitoring).
-    Sdam(SdamEvent),
+    Sdam {
+        /// The client's; see [`Client::topology_id`](crate::Client::topology_id).
+        topology_id: u64,
+        /// What happened.
+        event: SdamEvent,
+    },
     /// In a server's pool (Connection Monitoring and Pooling).
     Cmap {
         /// Whose pool: the address, and which of its stays in the topology.
@@ -42,51 +49,73 @@ pub enum Event {
 /// What a client calls for each event; see the [module](self).
 pub type EventListener = Arc<dyn Fn(&Event) + Send + Sync>;
 
-/// The way of events to the listener, if there is one.
-#[derive(Clone, Default)]
-pub(crate) struct Events(Option<Arc<Hub>>);
+/// The way of events to the listener, if there is one, and into the logs.
+#[derive(Clone)]
+pub(crate) struct Events(Arc<Hub>);
 
 struct Hub {
-    listener: EventListener,
+    listener: Option<EventListener>,
+    logs: Logs,
     operations: AtomicU64,
 }
 
 impl Events {
-    pub(crate) fn new(listener: Option<EventListener>) -> Self {
-        Self(listener.map(|listener| {
-            let operations = AtomicU64::new(0);
-            Arc::new(Hub {
-                listener,
-                operations,
-            })
+    pub(crate) fn new(listener: Option<EventListener>, logs: Logs) -> Self {
+        Self(Arc::new(Hub {
+            listener,
+            logs,
+            operations: AtomicU64::new(0),
         }))
     }
 
-    /// Whether events are worth the trouble.
-    pub(crate) fn are_heard(&self) -> bool {
-        self.0.is_some()
+    pub(crate) fn logs(&self) -> Logs {
+        self.0.logs
+    }
+
+    /// Whether commands are worth the trouble of being observed.
+    pub(crate) fn want_commands(&self) -> bool {
+        self.0.listener.is_some() || Logs::want_commands()
+    }
+
+    pub(crate) fn command(&self, event: &CommandEvent) {
+        self.0.logs.command(event);
+        self.publish(|| Event::Command(event.clone()));
+    }
+
+    pub(crate) fn sdam(&self, event: SdamEvent) {
+        self.0.logs.sdam(&event);
+        let topology_id = self.0.logs.topology_id;
+        self.publish(|| Event::Sdam { topology_id, event });
+    }
+
+    /// `error` says why, where the event alone does not.
+    pub(crate) fn cmap(&self, server: &ServerId, event: CmapEvent, error: impl FnOnce() -> String) {
+        self.0.logs.cmap(&server.address, &event, error);
+        self.publish(|| Event::Cmap {
+            server: server.clone(),
+            event,
+        });
     }
 
     /// Tells the listener; the event is made only if there is one.
-    pub(crate) fn publish(&self, event: impl FnOnce() -> Event) {
-        if let Some(hub) = &self.0 {
+    fn publish(&self, event: impl FnOnce() -> Event) {
+        if let Some(listener) = &self.0.listener {
             let event = event();
             // Half of a pool's work must not be left undone because somebody's listener fails; the
             // panic hook has told of it.
-            let _ = catch_unwind(AssertUnwindSafe(|| (hub.listener)(&event)));
+            let _ = catch_unwind(AssertUnwindSafe(|| listener(&event)));
         }
     }
 
-    /// A number for the commands of one operation, from 1 on; 0 when nobody listens.
+    /// A number for the commands of one operation, from 1 on.
     pub(crate) fn next_operation(&self) -> u64 {
-        let hub = self.0.as_ref();
-        hub.map_or(0, |hub| hub.operations.fetch_add(1, Ordering::Relaxed) + 1)
+        self.0.operations.fetch_add(1, Ordering::Relaxed) + 1
     }
 }
 
 impl fmt::Debug for Events {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Events(heard: {})", self.are_heard())
+        write!(f, "Events(heard: {})", self.0.listener.is_some())
     }
 }
 
@@ -96,23 +125,29 @@ mod tests {
 
     use super::*;
 
+    const LOGS: Logs = Logs {
+        topology_id: 1,
+        max_document_length: 0,
+    };
+
     #[test]
     fn without_a_listener_no_event_is_made() {
-        let events = Events::default();
+        let events = Events::new(None, LOGS);
         events.publish(|| unreachable!("nobody listens"));
-        assert_eq!(events.next_operation(), 0);
+        assert!(!events.want_commands());
     }
 
     #[test]
     fn a_panic_of_a_listener_goes_no_further() {
         let heard = Arc::new(Mutex::new(0));
         let count = Arc::clone(&heard);
-        let events = Events::new(Some(Arc::new(move |_: &Event| {
+        let listener = Arc::new(move |_: &Event| {
             *count.lock().unwrap() += 1;
             std::panic::resume_unwind(Box::new("a bad listener"));
-        })));
+        });
+        let events = Events::new(Some(listener), LOGS);
         for _ in 0..2 {
-            events.publish(|| Event::Sdam(SdamEvent::TopologyOpening));
+            events.sdam(SdamEvent::TopologyOpening);
         }
         assert_eq!(*heard.lock().unwrap_or_else(|e| e.into_inner()), 2);
     }

@@ -47,6 +47,11 @@
 //! [`ClientOptions::on_event`] gives a client a listener for the events of discovery, of connection
 //! pools and of commands, secrets left out ([`events`]). Without one, nothing is made for it.
 //!
+//! The same is logged by [`tracing`], in the words of the logging specifications, under the targets
+//! `mongo_client::command`, `topology`, `server_selection`, `connection` and `change_stream`. Every
+//! record has the client's [`topology_id`](Client::topology_id), and all are of level debug, but
+//! for an operation that has to wait for a server, which is of level info.
+//!
 //! # What a failure does
 //!
 //! A stream's task owns its connection and the `getMore` under way, so dropping a future of a
@@ -76,6 +81,7 @@ mod database;
 mod deadline;
 mod error;
 pub mod events;
+mod logs;
 mod monitor;
 mod operation;
 mod options;

@@ -17,6 +17,7 @@ pub(crate) use self::retry::{Failed, Retries, RetryPolicy};
 use crate::client::Client;
 use crate::deadline::{Deadline, Late};
 use crate::error::{Error, Result, SessionMisuse, codes};
+use crate::events::name_of;
 use crate::pool::{Pool, PooledConnection};
 use crate::session::{ActiveSession, ClusterTime, Sessions};
 
@@ -210,9 +211,12 @@ impl Client {
         let wait_limit = self.settings().wait_queue_timeout;
         let wait_limit = wait_limit.filter(|_| !call.deadline.is_set());
         let criteria = SelectionCriteria::read(call.read_preference).deprioritizing(avoided);
+        let operation = name_of(call.command);
         let topology = self.topology_room();
         loop {
-            let selected = topology.select(&criteria, limit, deadline).await?;
+            let selected = topology
+                .select(operation, &criteria, limit, deadline)
+                .await?;
             let check_out = selected.pool.check_out(wait_limit);
             let checked_out = tokio::time::timeout_at(deadline, check_out).await;
             match checked_out.unwrap_or_else(|_| Err(selected.pool.no_connection_within(limit))) {

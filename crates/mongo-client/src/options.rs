@@ -21,6 +21,7 @@ use crate::server_api::ServerApi;
 pub struct ClientOptions {
     pub(crate) uri: ConnectionString,
     pub(crate) listener: Option<EventListener>,
+    pub(crate) max_log_document_length: Option<usize>,
     pub(crate) server_api: Option<ServerApi>,
     pub(crate) jitter: Option<Jitter>,
     #[cfg(feature = "tls")]
@@ -41,6 +42,14 @@ impl ClientOptions {
     #[must_use]
     pub fn on_event(mut self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.listener = Some(Arc::new(listener));
+        self
+    }
+
+    /// How many characters of a document stand in the logs; the rest is cut off. 1,000 where this
+    /// is not said.
+    #[must_use]
+    pub fn max_log_document_length(mut self, characters: usize) -> Self {
+        self.max_log_document_length = Some(characters);
         self
     }
 
@@ -102,6 +111,7 @@ impl From<ConnectionString> for ClientOptions {
         Self {
             uri,
             listener: None,
+            max_log_document_length: None,
             server_api: None,
             jitter: None,
             #[cfg(feature = "tls")]

@@ -6,6 +6,7 @@ mod limits;
 pub(crate) mod machine;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use self::machine::{Action, ConnectionId, Input, PoolMachine, Refusal, Standing,
 use crate::auth::AuthenticationError;
 use crate::connection::{Connection, Connector};
 use crate::error::{Error, Result};
-use crate::events::{CmapEvent, Event, Events};
+use crate::events::Events;
 use crate::tasks::{Tasks, now, sleep_until};
 use crate::topology::TopologyHandle;
 
@@ -237,7 +238,10 @@ impl Pool {
                         link.standing.send_replace(standing);
                     }
                 }
-                Action::Publish(event) => self.publish(event),
+                Action::Publish(event) => {
+                    let events = &self.context.events;
+                    events.cmap(&self.server, event, || why(failure.as_ref(), shared));
+                }
             }
         }
         let due = shared.machine.poll_timeout();
@@ -293,15 +297,6 @@ impl Pool {
         }
     }
 
-    fn publish(&self, event: CmapEvent) {
-        tracing::trace!(server = %self.server, ?event);
-        let server = || self.server.clone();
-        self.context.events.publish(|| Event::Cmap {
-            server: server(),
-            event,
-        });
-    }
-
     /// Calls the machine when something is due, until the pool is closed.
     async fn keep(self: Arc<Self>) {
         loop {
@@ -336,6 +331,28 @@ impl Pool {
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// For people, in one line.
+impl fmt::Display for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let operations = self.operations();
+        let shared = self.lock();
+        write!(f, "{}, {operations} operations under way", shared.machine)?;
+        match &shared.cause {
+            Some(cause) => write!(f, "; cleared last because of: {cause}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a connection was closed, or could not be had, for the logs.
+fn why(failure: Option<&Error>, shared: &Shared) -> String {
+    match (failure, &shared.cause) {
+        (Some(error), _) => error.to_string(),
+        (None, Some(cause)) => cause.to_string(),
+        (None, None) => "the last command on it failed or was given up".to_owned(),
     }
 }
 

@@ -15,6 +15,7 @@ use mongo_uri::ConnectionString;
 use crate::client::connector;
 use crate::error::Result;
 use crate::events::{EventListener, Events};
+use crate::logs::Logs;
 use crate::pool::{Clear, Pool, PoolContext, PoolLimits, PooledConnection};
 use crate::tasks::Tasks;
 use crate::topology::TopologyHandle;
@@ -46,7 +47,7 @@ impl LonePool {
             limits,
             connector: Arc::new(connector(&uri.clone().into(), &TopologyConfig::from(uri))?),
             topology,
-            events: Events::new(Some(listener)),
+            events: Events::new(Some(listener), Logs::new(None)),
             tasks: Tasks::new(),
         };
         let server = ServerId {

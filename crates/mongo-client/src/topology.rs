@@ -5,15 +5,16 @@
 //! finds the pools of its servers usable, and whoever is refused by a cleared pool finds a
 //! description that no longer offers it.
 
+mod view;
+
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bson::RawDocumentBuf;
 use bson::oid::ObjectId;
 use mongo_topology::{
-    Action, ApplicationError, ErrorPhase, Input, Rng, RttCheck, SYSTEM_OVERLOADED_ERROR, SdamEvent,
+    Action, ApplicationError, ErrorPhase, Input, Rng, RttCheck, SYSTEM_OVERLOADED_ERROR,
     SelectionCriteria, SelectionError, ServerId, TopologyConfig, TopologyDescription,
     read_preference_document,
 };
@@ -24,7 +25,8 @@ use tokio::time::Instant;
 use crate::auth::AuthFailure;
 use crate::connection::Connector;
 use crate::error::{Error, RETRYABLE_ERROR, Result};
-use crate::events::{Event, Events};
+use crate::events::Events;
+use crate::logs::{Logs, SelectionLog};
 use crate::monitor::{Monitor, Order};
 use crate::pool::{Clear, Pool, PoolContext, PoolLimits};
 use crate::tasks::{Tasks, now, sleep_until};
@@ -176,7 +178,7 @@ pub(crate) struct Selected {
 /// The client's side of the topology.
 #[derive(Debug)]
 pub(crate) struct Topology {
-    id: u64,
+    logs: Logs,
     tasks: Tasks,
     handle: TopologyHandle,
     snapshots: watch::Receiver<Snapshot>,
@@ -191,7 +193,6 @@ impl Topology {
         limits: PoolLimits,
         events: Events,
     ) -> Self {
-        static TOPOLOGIES: AtomicU64 = AtomicU64::new(1);
         let tasks = Tasks::new();
         let (handle, inbox) = TopologyHandle::channel();
         let seed = seed();
@@ -203,6 +204,7 @@ impl Topology {
             closed: false,
         };
         let (publish, snapshots) = watch::channel(first);
+        let logs = events.logs();
         let task = Task {
             machine,
             pool_context: PoolContext {
@@ -219,7 +221,7 @@ impl Topology {
         };
         tasks.spawn(task.run(inbox));
         Self {
-            id: TOPOLOGIES.fetch_add(1, Ordering::Relaxed),
+            logs,
             tasks,
             handle,
             snapshots,
@@ -229,11 +231,6 @@ impl Topology {
 
     pub(crate) fn description(&self) -> Arc<TopologyDescription> {
         Arc::clone(&self.snapshots.borrow().description)
-    }
-
-    /// The number of this topology, unique in this process.
-    pub(crate) fn id(&self) -> u64 {
-        self.id
     }
 
     /// What all of the client's tasks are spawned by.
@@ -254,17 +251,41 @@ impl Topology {
         }
     }
 
-    /// Waits for a server that suits.
+    /// The number of this topology, unique in this process.
+    pub(crate) fn id(&self) -> u64 {
+        self.logs.topology_id
+    }
+
+    /// Waits for a server that suits; the operation's name is for the logs.
     ///
     /// # Errors
     /// [`Error::Selection`] at the deadline, [`Error::Shutdown`].
     pub(crate) async fn select(
         &self,
+        operation: &str,
+        criteria: &SelectionCriteria<'_>,
+        limit: Duration,
+        deadline: Instant,
+    ) -> Result<Selected> {
+        let log = self.logs.selection(operation, criteria);
+        log.started(&self.description());
+        let selected = self.wait_for_server(&log, criteria, limit, deadline).await;
+        match &selected {
+            Ok(selected) => log.succeeded(&selected.description, &selected.pool.server().address),
+            Err(error) => log.failed(&self.description(), error),
+        }
+        selected
+    }
+
+    async fn wait_for_server(
+        &self,
+        log: &SelectionLog<'_>,
         criteria: &SelectionCriteria<'_>,
         limit: Duration,
         deadline: Instant,
     ) -> Result<Selected> {
         let mut snapshots = self.snapshots.clone();
+        let mut is_waiting = false;
         loop {
             let reason = match self.try_select(&snapshots.borrow_and_update().clone(), criteria)? {
                 Ok(selected) => return Ok(selected),
@@ -278,6 +299,10 @@ impl Topology {
                     });
                 }
             };
+            if !std::mem::replace(&mut is_waiting, true) {
+                let left = deadline.saturating_duration_since(Instant::now());
+                log.waiting(&self.description(), left);
+            }
             self.handle.tell(Input::CheckRequested);
             match tokio::time::timeout_at(deadline, snapshots.changed()).await {
                 Ok(Ok(())) => {}
@@ -451,11 +476,7 @@ impl Task {
                         pool.mark_ready();
                     }
                 }
-                Action::Publish(event) => {
-                    log(&event);
-                    let events = &self.pool_context.events;
-                    events.publish(|| Event::Sdam(event));
-                }
+                Action::Publish(event) => self.pool_context.events.sdam(event),
                 Action::ClearPool {
                     server,
                     generation,
@@ -553,16 +574,4 @@ impl Task {
 fn seed() -> u64 {
     use std::hash::{BuildHasher as _, Hasher as _, RandomState};
     RandomState::new().build_hasher().finish()
-}
-
-fn log(event: &SdamEvent) {
-    match event {
-        SdamEvent::HeartbeatStarted { .. } | SdamEvent::HeartbeatSucceeded { .. } => {
-            tracing::trace!(?event);
-        }
-        SdamEvent::TopologyDescriptionChanged { current, .. } => {
-            tracing::debug!(topology = %current, "topology changed");
-        }
-        _ => tracing::debug!(?event),
-    }
 }

@@ -7,7 +7,7 @@ use bson::{RawDocument, RawDocumentBuf};
 use mongo_uri::ServerAddress;
 use mongo_wire::{CommandReply, Document, ServerError};
 
-use super::{Event, Events};
+use super::Events;
 use crate::error::{Error, Result};
 
 /// What stands in the place of what must not be shown.
@@ -134,8 +134,7 @@ impl Observation {
         command: &RawDocument,
         beside: [Option<&RawDocument>; 2],
     ) -> Self {
-        let name = command.iter().next().and_then(Result::ok);
-        let name = name.map_or("", |(name, _)| name.as_str());
+        let name = name_of(command);
         let is_sensitive = is_sensitive(name, command);
         let mut shown = RawDocumentBuf::new();
         let sent = std::iter::once(command).chain(beside.into_iter().flatten());
@@ -156,7 +155,7 @@ impl Observation {
             service_id: origin.service_id,
             step: CommandStep::Started { command: shown },
         };
-        events.publish(|| Event::Command(event.clone()));
+        events.command(&event);
         Self {
             events: events.clone(),
             event: Some(event),
@@ -201,7 +200,7 @@ impl Observation {
     fn publish(&mut self, step: CommandStep) {
         if let Some(event) = self.event.take() {
             let event = CommandEvent { step, ..event };
-            self.events.publish(|| Event::Command(event));
+            self.events.command(&event);
         }
     }
 }
@@ -210,6 +209,12 @@ impl Drop for Observation {
     fn drop(&mut self) {
         self.fail(CommandFailure::Cancelled);
     }
+}
+
+/// The name of a command: its first key.
+pub(crate) fn name_of(command: &RawDocument) -> &str {
+    let first = command.iter().next().and_then(std::result::Result::ok);
+    first.map_or("", |(name, _)| name.as_str())
 }
 
 fn is_sensitive(name: &str, command: &RawDocument) -> bool {

@@ -157,7 +157,10 @@ impl PooledConnection {
     /// Publishes a command that is about to be sent, if somebody listens.
     fn observe(&self, command: &RawDocument, envelope: &RawDocument) -> Option<Observation> {
         let events = &self.pool.context.events;
-        let connection = self.connection.as_ref().filter(|_| events.are_heard())?;
+        let connection = self
+            .connection
+            .as_ref()
+            .filter(|_| events.want_commands())?;
         let origin = CommandOrigin {
             request_id: connection.next_request_id(),
             operation_id: self.operation_id,

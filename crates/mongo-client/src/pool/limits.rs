@@ -20,6 +20,8 @@ pub struct PoolLimits {
     pub max_connecting: NonZeroUsize,
     /// `maxIdleTimeMS`: a connection that nobody used for so long is closed; `None` is never.
     pub max_idle: Option<Duration>,
+    /// `waitQueueTimeoutMS`: how long an operation waits for a connection; `None` is for ever.
+    pub wait_queue_timeout: Option<Duration>,
     /// How long nothing is opened ahead of need after a connection could not be opened.
     pub populate_pause: Duration,
 }
@@ -34,6 +36,7 @@ impl From<&mongo_uri::PoolOptions> for PoolLimits {
                 .and_then(|count| NonZeroUsize::new(to_usize(count)))
                 .unwrap_or(MAX_CONNECTING),
             max_idle: options.max_idle_time.filter(|limit| !limit.is_zero()),
+            wait_queue_timeout: options.wait_queue_timeout.filter(|limit| !limit.is_zero()),
             populate_pause: Duration::from_secs(1),
         }
     }

@@ -14,6 +14,7 @@
 //! waiters as connections are being opened count as served with one: `waitQueueTimeoutMS` no
 //! longer concerns them, the time to connect has a limit of its own.
 
+mod display;
 mod io;
 #[cfg(test)]
 mod properties;

@@ -171,7 +171,8 @@ impl Task {
     }
 
     fn publish(&self, event: &StreamEvent) {
-        tracing::debug!(?event, "change stream");
+        let topology = self.client.topology_id();
+        tracing::debug!(target: "mongo_client::change_stream", topologyId = topology, ?event);
         if let Some(listener) = &self.listener {
             listener(event);
         }

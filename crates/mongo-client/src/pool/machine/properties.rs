@@ -70,6 +70,7 @@ fn limits() -> impl Strategy<Value = PoolLimits> {
             min_size,
             max_connecting: NonZeroUsize::new(max_connecting).unwrap(),
             max_idle,
+            wait_queue_timeout: None,
             populate_pause: Duration::from_millis(500),
         },
     )

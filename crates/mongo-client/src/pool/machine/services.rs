@@ -54,6 +54,12 @@ impl Services {
         self.0.get(&id).map_or(0, |service| service.generation)
     }
 
+    /// Each with its generation and the number of its connections.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ObjectId, u64, usize)> + '_ {
+        let services = self.0.iter();
+        services.map(|(id, service)| (*id, service.generation, service.connections))
+    }
+
     fn forget_some(&mut self, but: ObjectId) {
         if self.0.len() > MAX_IDLE_SERVICES {
             self.0

@@ -19,6 +19,7 @@ pub(super) fn limits(max_size: usize, max_connecting: usize) -> PoolLimits {
         min_size: 0,
         max_connecting: NonZeroUsize::new(max_connecting).unwrap(),
         max_idle: Some(60 * SECOND),
+        wait_queue_timeout: None,
         populate_pause: SECOND,
     }
 }

@@ -1,0 +1,1 @@
+//! Records as a subscriber receives them.
