@@ -210,6 +210,10 @@ async fn a_clients_life_is_told_from_its_first_check_to_its_end() {
             "Connection ready",
             "Connection checked out",
             "Connection checked in",
+            // For endSessions.
+            "Connection checkout started",
+            "Connection checked out",
+            "Connection checked in",
             "Connection closed",
             "Connection pool closed",
         ]
@@ -221,7 +225,7 @@ async fn a_clients_life_is_told_from_its_first_check_to_its_end() {
     ] {
         assert_eq!(pool[0].fields[field], expected);
     }
-    assert_eq!(pool[7].fields["reason"], "Connection pool was closed");
+    assert_eq!(pool[10].fields["reason"], "Connection pool was closed");
     let selection = logbook::of(client.topology_id(), "::server_selection");
     let names = messages(&selection);
     assert_eq!(names.first(), Some(&"Server selection started"));
