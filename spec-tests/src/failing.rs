@@ -6,6 +6,29 @@
 /// File, the case or nothing for all of the file, and what the failure says.
 #[rustfmt::skip]
 const REASONS: &[(&str, &str, &str)] = &[
+    ("assertNumberConnectionsCheckedOut", "operation fails if client field is not specified", "the argument client is missing"),
+    ("assertNumberConnectionsCheckedOut", "operation fails if connections field is not specified", "the argument connections is missing"),
+    ("assertNumberConnectionsCheckedOut", "operation fails if client entity does not exist", "there is no entity client1"),
+    ("assertNumberConnectionsCheckedOut", "operation fails if number of connections is incorrect", "0 connections are checked out, not 1"),
+    ("entity-bucket-database-undefined", "", "there is no entity foo"),
+    ("entity-client-apiVersion-unsupported", "", "the server API version \"server_will_never_support_this_api_version\" is unknown"),
+    ("entity-collection-database-undefined", "", "there is no entity foo"),
+    ("entity-database-client-undefined", "", "there is no entity foo"),
+    ("entity-session-client-undefined", "", "there is no entity foo"),
+    ("entity-findCursor", "", "there is no entity cursor0"),
+    ("entity-findCursor-malformed", "", "the argument filter is missing"),
+    ("ignoreResultAndError", "", "no error was expected: E11000 duplicate key error"),
+    ("ignoreResultAndError-malformed", "", "the argument document is missing"),
+    ("operation-failure", "Unsupported command", "(CommandNotFound)"),
+    ("operation-failure", "Unsupported query operator", "unknown top level operator: $unsupportedQueryOperator"),
+    ("operation-unsupported", "", "has no operation unsupportedOperation"),
+    ("operator-matchAsDocument", "matchAsDocument with non-matching filter", "[0].json.y: expected \"two\", got 2"),
+    ("operator-matchAsDocument", "matchAsDocument evaluates special operators", "[0].json.y: $$exists false does not hold"),
+    ("operator-matchAsDocument", "matchAsDocument does not permit extra fields", "[0].json: y is not expected"),
+    ("operator-matchAsDocument", "", "is no document in extended JSON"),
+    ("operator-matchAsRoot", "", "[0].x.y: expected 3, got 2"),
+    ("returnDocument-enum-invalid", "", "returnDocument cannot be \"invalid\""),
+    ("schemaVersion-unsupported", "", "schema version 0.1.0 is not understood"),
 ];
 
 /// Whether the failure of a case is the one that it is there for.

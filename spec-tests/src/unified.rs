@@ -5,7 +5,25 @@
 //! public API of `mongo-client` alone; [`requirements_met`] tells beforehand whether the case is
 //! meant for it.
 
+mod arguments;
+mod case;
+mod client;
 mod deployment;
+mod entities;
+mod errors;
+mod events;
+mod helpers;
+mod internal;
+mod logs;
+mod matching;
+mod refused;
+mod requirements;
+mod run;
+mod runner;
+mod schema;
+mod stop;
+mod threads;
+mod uri;
 
 use std::fmt;
 
@@ -13,20 +31,29 @@ pub use bson::Document;
 pub use deployment::{Deployment, ExtraOptions, TopologyKind};
 use serde_json::Value;
 
+use self::schema::VersionText;
+
 /// A file of the format, read and found valid.
 #[derive(Clone, Debug)]
 pub struct UnifiedFile {
-    description: String,
-    tests: Vec<String>,
+    file: schema::File,
 }
 
-/// Why a file is refused: where, and what is wrong.
+/// Why a file is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Invalid(pub String);
+pub enum Invalid {
+    /// It is of a version of the format that is not understood.
+    Version(String),
+    /// It does not obey the format.
+    Content(String),
+}
 
 impl fmt::Display for Invalid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        match self {
+            Self::Version(version) => write!(f, "schema version {version} is not understood"),
+            Self::Content(problem) => f.write_str(problem),
+        }
     }
 }
 
@@ -74,27 +101,31 @@ impl UnifiedFile {
     ///
     /// Unless it obeys the format, of a version that is understood, to the letter.
     pub fn parse(json: &Value) -> Result<Self, Invalid> {
-        let text = |value: &Value| {
-            let text = value["description"].as_str().map(str::to_owned);
-            text.ok_or_else(|| Invalid("description is missing".to_owned()))
-        };
-        let tests = json["tests"].as_array().map_or(&[][..], Vec::as_slice);
-        Ok(Self {
-            description: text(json)?,
-            tests: tests.iter().map(text).collect::<Result<_, _>>()?,
-        })
+        let version = json["schemaVersion"].as_str();
+        let version: VersionText = version
+            .ok_or_else(|| Invalid::Content("schemaVersion is missing".to_owned()))?
+            .parse()
+            .map_err(Invalid::Content)?;
+        if version.0.major != schema::NEWEST.major || version.0 > schema::NEWEST {
+            return Err(Invalid::Version(version.0.to_string()));
+        }
+        match serde_json::from_value(json.clone()) {
+            Ok(file) => Ok(Self { file }),
+            Err(error) => Err(Invalid::Content(error.to_string())),
+        }
     }
 
     /// The file's own description.
     #[must_use]
     pub fn description(&self) -> &str {
-        &self.description
+        &self.file.description
     }
 
     /// The descriptions of its cases, in their order; a case's number counts from 0.
     #[must_use]
-    pub fn case_names(&self) -> &[String] {
-        &self.tests
+    pub fn case_names(&self) -> Vec<&str> {
+        let tests = self.file.tests.iter();
+        tests.map(|test| test.description.as_str()).collect()
     }
 }
 
@@ -102,23 +133,29 @@ impl UnifiedFile {
 ///
 /// # Errors
 ///
-/// The reason why not, in words that are the same for like cases, such as `needs server 6.1 or
+/// The reason why not, in words that are the same for like cases, such as `needs server 6.1.0 or
 /// later`.
 pub fn requirements_met(
-    _file: &UnifiedFile,
-    _case: usize,
-    _deployment: &Deployment,
+    file: &UnifiedFile,
+    case: usize,
+    deployment: &Deployment,
 ) -> Result<(), String> {
+    let of_test = file.file.tests.get(case);
+    let of_test = of_test.and_then(|test| test.run_on_requirements.as_deref());
+    let of_file = file.file.run_on_requirements.as_deref();
+    for alternatives in [of_file, of_test] {
+        requirements::met(alternatives.unwrap_or_default(), deployment)?;
+    }
     Ok(())
 }
 
 /// Runs a case from its initial data to its outcome. Blocks; must not be called from async code.
 #[must_use]
 pub fn run_case(
-    _file: &UnifiedFile,
-    _case: usize,
-    _deployment: &Deployment,
-    _extra: &ExtraOptions,
+    file: &UnifiedFile,
+    case: usize,
+    deployment: &Deployment,
+    extra: &ExtraOptions,
 ) -> Outcome {
-    Outcome::Skipped("the runner of the unified format is not there yet".to_owned())
+    run::case(&file.file, case, (deployment, extra))
 }

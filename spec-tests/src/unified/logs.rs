@@ -1,0 +1,213 @@
+//! What clients write into their logs: how it is collected, and how it is compared.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bson::{Bson, Document};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Level, Metadata, Subscriber};
+
+use super::matching::Matcher;
+use super::schema::{ExpectedLog, ExpectedLogs, LogComponent, LogLevel, LogLevels};
+use super::stop::{Problem, Run, Stop, diff};
+
+/// What stands in the log where a secret was.
+const REDACTED: &str = "REDACTED";
+
+/// The messages of all clients of one case. A subscriber of its own for each case, so that cases
+/// that run beside each other do not see each other's.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Logs(Arc<Mutex<Vec<Message>>>);
+
+/// One message, as it was written.
+#[derive(Clone, Debug)]
+struct Message {
+    topology: i64,
+    component: LogComponent,
+    level: LogLevel,
+    data: Document,
+}
+
+impl Logs {
+    /// How many messages there are; those of a client that come later are behind this place.
+    pub(super) fn len(&self) -> usize {
+        self.messages().len()
+    }
+
+    /// Compares what a client wrote behind a place with the sequence that was expected.
+    pub(super) fn check(
+        &self,
+        expected: &ExpectedLogs,
+        (client, levels): (&ClientLogs, &LogLevels),
+        matcher: Matcher<'_>,
+    ) -> Run {
+        let observed = |message: &&Message| {
+            let lowest = levels.0.get(&message.component);
+            message.topology == client.topology
+                && lowest.is_some_and(|level| message.level <= *level)
+        };
+        let ignored = |message: &&Message| {
+            let mut ignored = expected.ignore_messages.iter();
+            ignored.any(|expected| check(expected, message, matcher).is_ok())
+        };
+        let messages = self.messages();
+        let messages = messages.iter().skip(client.start).filter(observed);
+        let actual: Vec<_> = messages.filter(|message| !ignored(message)).collect();
+        for (index, expected) in expected.messages.iter().enumerate() {
+            let Some(message) = actual.get(index) else {
+                return Err(Stop::fail(format!(
+                    "log message {index}: expected {}, but there are only {}",
+                    expected.data.0,
+                    actual.len()
+                )));
+            };
+            check(expected, message, matcher)
+                .map_err(|stop| stop.at(format!("log message {index}")))?;
+        }
+        match actual.get(expected.messages.len()) {
+            Some(extra) if !expected.ignore_extra => Err(Stop::fail(format!(
+                "log message {}: {extra} is not expected",
+                expected.messages.len()
+            ))),
+            _ => Ok(()),
+        }
+    }
+
+    /// One line a message.
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.messages().iter().map(ToString::to_string).collect()
+    }
+
+    fn messages(&self) -> MutexGuard<'_, Vec<Message>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Which messages are a client's.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClientLogs {
+    /// The number of its topology, which all of its messages carry.
+    pub(super) topology: i64,
+    /// The messages before this place do not count.
+    pub(super) start: usize,
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {:?} {}", self.component, self.level, self.data)
+    }
+}
+
+fn check(expected: &ExpectedLog, message: &Message, matcher: Matcher<'_>) -> Run {
+    if expected.component != message.component || expected.level != message.level {
+        return Err(Stop::fail(format!(
+            "expected {:?} {:?}, got {message}",
+            expected.component, expected.level
+        )));
+    }
+    let wanted = &expected.data.0;
+    matcher
+        .root_document(wanted, &message.data)
+        .map_err(|mismatch| {
+            let (wanted, actual) = (wanted.clone().into(), Bson::from(message.data.clone()));
+            let message = mismatch.to_string();
+            let diff = Some(diff(&wanted, Some(&actual)));
+            Stop::Fail(Problem { message, diff })
+        })?;
+    let Some(redacted) = expected.failure_is_redacted else {
+        return Ok(());
+    };
+    match message.data.get_str("failure") {
+        Ok(failure) if failure.contains(REDACTED) == redacted => Ok(()),
+        _ => Err(Stop::fail(format!(
+            "failure is redacted: not {redacted} in {message}"
+        ))),
+    }
+}
+
+impl Subscriber for Logs {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_event() && component(metadata.target()).is_some()
+    }
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let metadata = event.metadata();
+        let Some(component) = component(metadata.target()) else {
+            return;
+        };
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let topology = fields.0.get("topologyId");
+        self.messages().push(Message {
+            topology: topology.and_then(Bson::as_i64).unwrap_or(-1),
+            component,
+            level: level(*metadata.level()),
+            data: fields.0,
+        });
+    }
+
+    // Spans are not looked at; all of them are the same one.
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+fn component(target: &str) -> Option<LogComponent> {
+    match target {
+        "mongo_client::command" => Some(LogComponent::Command),
+        "mongo_client::topology" => Some(LogComponent::Topology),
+        "mongo_client::server_selection" => Some(LogComponent::ServerSelection),
+        "mongo_client::connection" => Some(LogComponent::Connection),
+        _ => None,
+    }
+}
+
+fn level(level: Level) -> LogLevel {
+    match level {
+        Level::ERROR => LogLevel::Error,
+        Level::WARN => LogLevel::Warning,
+        Level::INFO => LogLevel::Info,
+        Level::DEBUG => LogLevel::Debug,
+        Level::TRACE => LogLevel::Trace,
+    }
+}
+
+/// The fields of a message under their names, the text itself as `message`.
+#[derive(Default)]
+struct Fields(Document);
+
+impl Visit for Fields {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.0.insert(field.name(), value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.0.insert(field.name(), value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        let value = i64::try_from(value).unwrap_or(i64::MAX);
+        self.0.insert(field.name(), value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.0.insert(field.name(), value);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name(), value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.insert(field.name(), format!("{value:?}"));
+    }
+}
