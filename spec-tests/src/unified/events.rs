@@ -304,7 +304,7 @@ fn name(event: &Event) -> Option<EventName> {
             CmapEvent::CheckedIn { .. } => EventName::ConnectionCheckedInEvent,
             _ => return None,
         },
-        Event::Sdam(event) => match event {
+        Event::Sdam { event, .. } => match event {
             SdamEvent::TopologyOpening => EventName::TopologyOpeningEvent,
             SdamEvent::TopologyClosed => EventName::TopologyClosedEvent,
             SdamEvent::TopologyDescriptionChanged { .. } => {
@@ -385,7 +385,7 @@ fn fields(event: &Event) -> Document {
             CmapEvent::CheckOutFailed { reason, .. } => doc! { "reason": reason.as_str() },
             _ => doc! {},
         },
-        Event::Sdam(event) => sdam_fields(event),
+        Event::Sdam { event, .. } => sdam_fields(event),
         _ => doc! {},
     }
 }
