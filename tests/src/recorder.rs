@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bson::RawDocumentBuf;
 use mongo_client::Event;
 use mongo_client::events::{CmapEvent, CommandStep};
 use tokio::sync::watch;
@@ -50,6 +51,18 @@ impl Recorder {
         self.lock().iter().filter_map(pool).collect()
     }
 
+    /// The commands of this name that were sent so far, as they were sent.
+    #[must_use]
+    pub fn sent(&self, name: &str) -> Vec<RawDocumentBuf> {
+        sent(&self.lock(), name)
+    }
+
+    /// The replies to commands of this name that succeeded so far.
+    #[must_use]
+    pub fn replies(&self, name: &str) -> Vec<RawDocumentBuf> {
+        replies(&self.lock(), name)
+    }
+
     /// Waits until the events so far are accepted, and returns them.
     ///
     /// # Panics
@@ -66,6 +79,32 @@ impl Recorder {
     fn lock(&self) -> MutexGuard<'_, Vec<Event>> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The commands of this name among events, as they were sent.
+#[must_use]
+pub fn sent(events: &[Event], name: &str) -> Vec<RawDocumentBuf> {
+    steps(events, name, |step| match step {
+        CommandStep::Started { command } => Some(command.clone()),
+        _ => None,
+    })
+}
+
+/// The replies to commands of this name that succeeded, among events.
+#[must_use]
+pub fn replies(events: &[Event], name: &str) -> Vec<RawDocumentBuf> {
+    steps(events, name, |step| match step {
+        CommandStep::Succeeded { reply, .. } => Some(reply.to_raw_document_buf()),
+        _ => None,
+    })
+}
+
+fn steps<T>(events: &[Event], name: &str, of: impl Fn(&CommandStep) -> Option<T>) -> Vec<T> {
+    let step = |event: &Event| match event {
+        Event::Command(event) if event.command_name == name => of(&event.step),
+        _ => None,
+    };
+    events.iter().filter_map(step).collect()
 }
 
 /// How often what has begun, and how often it has ended.

@@ -110,10 +110,11 @@ impl Cursor {
     #[doc(alias = "alive")]
     #[must_use]
     pub fn is_alive(&self) -> bool {
+        // One byte is what ends the array.
         let has_received = self
             .batch
             .as_ref()
-            .is_some_and(|batch| batch.bytes_left() > 0);
+            .is_some_and(|left| left.bytes_left() > 1);
         has_received || (self.source.is_some() && !self.has_failed)
     }
 
