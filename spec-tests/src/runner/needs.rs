@@ -22,8 +22,7 @@ pub(super) fn describe(file: &Value, test: &Value, places: &[Place]) -> String {
         .collect();
     let lists = [file, test].map(|object| given(object, "runOnRequirements"));
     let lists = lists.into_iter().flatten().filter_map(Value::as_array);
-    let mut phrases = BTreeSet::new();
-    let mut all = BTreeSet::new();
+    let (mut lacking, mut all) = (Vec::new(), Vec::new());
     for list in lists {
         let options: Vec<Vec<Part>> = list.iter().map(parts).collect();
         let missing = |part: &&Part| !places.iter().any(|place| part.is_met_by(place));
@@ -32,28 +31,42 @@ pub(super) fn describe(file: &Value, test: &Value, places: &[Place]) -> String {
             .iter()
             .all(|parts| parts.iter().any(|part| missing(&part)))
         {
-            let lacking = options
-                .iter()
-                .map(|parts| join(parts.iter().filter(missing)));
-            phrases.insert(either(lacking));
+            lacking.push(
+                options
+                    .iter()
+                    .map(|parts| join(parts.iter().filter(missing)))
+                    .collect(),
+            );
         }
-        all.insert(either(options.iter().map(|parts| join(parts.iter()))));
+        all.push(options.iter().map(|parts| join(parts.iter())).collect());
     }
-    let phrases = if phrases.is_empty() { all } else { phrases };
-    let phrases: Vec<String> = phrases.into_iter().collect();
-    format!("needs {}", phrases.join(" and "))
+    let lists = if lacking.is_empty() { all } else { lacking };
+    format!("needs {}", conjunction(lists))
 }
 
-fn either(alternatives: impl Iterator<Item = String>) -> String {
-    let alternatives: BTreeSet<String> = alternatives.collect();
-    alternatives.into_iter().collect::<Vec<_>>().join(", or ")
+/// Joins lists of alternatives, each of which has to be met. One is implied when another one asks
+/// for one of its alternatives alone.
+fn conjunction(mut lists: Vec<BTreeSet<String>>) -> String {
+    lists.sort();
+    lists.sort_by_key(BTreeSet::len);
+    let mut kept: Vec<BTreeSet<String>> = Vec::new();
+    for list in lists {
+        if !kept.iter().any(|shorter| shorter.is_subset(&list)) {
+            kept.push(list);
+        }
+    }
+    let texts = kept.iter().map(|list| {
+        list.iter()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(", or ")
+    });
+    texts.collect::<Vec<_>>().join(" and ")
 }
 
 fn join<'a>(parts: impl Iterator<Item = &'a Part>) -> String {
-    parts
-        .map(|part| part.text.as_str())
-        .collect::<Vec<_>>()
-        .join(", ")
+    let texts = parts.map(|part| part.text.as_str());
+    texts.collect::<Vec<_>>().join(", ")
 }
 
 /// One thing that a requirement asks for.
@@ -169,4 +182,67 @@ fn version(text: &str, rest: u32) -> Option<Version> {
     let mut numbers = text.split('.').map(|number| number.parse::<u32>().ok());
     let mut next = || numbers.next().unwrap_or(Some(rest));
     Some(Version::new(next()?, next()?, next()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::servers::KINDS;
+
+    /// The reason on the replica set and the standalone of the default version.
+    fn reason(file: Value, test: Value) -> String {
+        let kinds = KINDS
+            .iter()
+            .filter(|kind| ["replica set", "standalone"].contains(&kind.name));
+        let places: Vec<Place> = kinds
+            .map(|kind| {
+                let mut profile = kind.profile().unwrap();
+                profile.server_version = Version::new(6, 0, 5);
+                Place::Local(kind, Box::new(profile))
+            })
+            .collect();
+        let wrap = |list: Value| json!({ "runOnRequirements": list });
+        describe(&wrap(file), &wrap(test), &places)
+    }
+
+    #[test]
+    fn only_what_is_nowhere_is_named() {
+        let table = [
+            (
+                json!([{ "minServerVersion": "6.1", "topologies": ["replicaset"] }]),
+                json!(null),
+                "needs a server of 6.1 or later",
+            ),
+            (
+                json!([{ "topologies": ["sharded"] }, { "csfle": true }]),
+                json!(null),
+                "needs client-side encryption, or the topology sharded",
+            ),
+            (
+                json!([{ "minServerVersion": "8" }]),
+                json!([{ "minServerVersion": "8" }, { "auth": true }]),
+                "needs a server of 8 or later",
+            ),
+            (
+                json!([{ "topologies": ["sharded"], "serverless": "forbid" }]),
+                json!([{ "maxServerVersion": "4.2.99" }]),
+                "needs a server of 4.2.99 or earlier and the topology sharded",
+            ),
+        ];
+        for (file, test, expected) in table {
+            assert_eq!(reason(file, test), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_somewhere_but_nowhere_together_is_named_whole() {
+        let file = json!([{ "topologies": ["single"] }]);
+        let test = json!([{ "topologies": ["replicaset"] }]);
+        assert_eq!(
+            reason(file, test),
+            "needs the topology replicaset and the topology single"
+        );
+    }
 }
