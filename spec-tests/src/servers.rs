@@ -57,13 +57,23 @@ const fn kind(name: &'static str, shape: Shape, version: ServerVersion) -> Kind 
     }
 }
 
+/// Files that ask for members that take over, or count members, without saying so in their
+/// requirements.
+const THREE_MEMBERS: &[(&str, &str)] = &[
+    ("sdam/unified", "logging-replicaset"),
+    (
+        "sdam/unified",
+        "replicaset-emit-topology-changed-before-close",
+    ),
+    ("sdam/unified", "rediscover-quickly-after-step-down"),
+];
+
 /// All kinds, the preferred ones first.
 pub const KINDS: &[Kind] = {
     use Shape::{LoadBalanced, ReplicaSet, Sharded, Standalone};
     &[
         Kind {
-            // Another member has to take over while the first one may not be elected.
-            only_for: &[("sdam/unified", "rediscover-quickly-after-step-down")],
+            only_for: THREE_MEMBERS,
             ..kind("replica set of 3", ReplicaSet(3), ServerVersion::Default)
         },
         kind("replica set", ReplicaSet(1), ServerVersion::Default),

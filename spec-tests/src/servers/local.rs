@@ -59,7 +59,7 @@ impl Kind {
         let mut options = MongodOptions::default();
         if self.auth {
             options.args.push("--auth".into());
-            if let Shape::ReplicaSet(_) = self.shape {
+            if self.shape != Shape::Standalone {
                 options.args.extend(["--keyFile".into(), key.path().into()]);
             }
         }
@@ -86,7 +86,7 @@ impl Kind {
         };
         if self.auth {
             add_user(servers.writable()?)?;
-            uri = uri.replacen("mongodb://", &format!("mongodb://{USER}:{PASSWORD}@"), 1);
+            uri = with_user(&uri);
         }
         let mut running = Running {
             deployment: probe(&uri)?,
@@ -139,6 +139,10 @@ impl Running {
 
     fn look_like(&mut self, topology: TopologyKind, single: String, multiple: String) {
         let deployment = &mut self.deployment;
+        let [single, multiple] = match deployment.auth {
+            true => [with_user(&single), with_user(&multiple)],
+            false => [single, multiple],
+        };
         deployment.topology = topology;
         deployment.uri.clone_from(&single);
         deployment.uri_single = Some(single);
@@ -153,6 +157,10 @@ impl Servers {
             Self::Alone(server) => Ok(server.server()),
         }
     }
+}
+
+fn with_user(uri: &str) -> String {
+    uri.replacen("mongodb://", &format!("mongodb://{USER}:{PASSWORD}@"), 1)
 }
 
 /// As long as there is no user, one may be made over loopback.
