@@ -8,11 +8,12 @@
 
 use std::time::Duration;
 
-use bson::{Timestamp, cstr, rawdoc};
+use bson::{RawDocumentBuf, Timestamp, cstr, rawdoc};
 use futures_util::{FutureExt as _, TryStreamExt as _};
 use integration_tests::{id_of, insert, own_database, run, shared_client};
 use mongo_client::change_stream::{
-    ChangeEvent, FullDocumentType, OperationType, ResumeToken, StreamError,
+    ChangeEvent, EventFilter, FullDocumentType, NamespacePattern, OperationType, RawEvent,
+    ResumeToken, StreamError,
 };
 use mongo_client::{ChangeStream, Client, Collection, Database, Error};
 
@@ -386,4 +387,105 @@ async fn the_position_is_readable_from_another_task_while_next_waits() {
     assert_eq!(id, 5);
     assert_eq!(observer.position().events, 1);
     assert_eq!(observer.resume_token(), stream.resume_token());
+}
+
+/// A cluster's history is read through many filters, and each keeps what it says.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_filter_keeps_exactly_what_it_says() {
+    let client = shared_client().await;
+    let (one, two) = (own_database(&client), own_database(&client));
+    let (first, second) = (one.name().to_owned(), two.name().to_owned());
+    let reply = one.run_command(&rawdoc! { "ping": 1 }).await.unwrap();
+    let start = reply.operation_time().unwrap();
+    let names = [
+        "orders", "orders2", "Orders", "a.b", "a+b", "tmp_1", "tmpx1", "\u{fc}",
+    ];
+    for (id, name) in (0..).zip(names) {
+        insert(&one, name, [id]).await;
+        insert(&two, name, [id]).await;
+    }
+    let change = rawdoc! { "q": { "_id": 0 }, "u": { "$set": { "a": 1 } } };
+    run(&one, rawdoc! { "update": "orders", "updates": [change] }).await;
+    run(&one, rawdoc! { "drop": "tmp_1" }).await;
+    run(&two, rawdoc! { "dropDatabase": 1 }).await;
+    let end = one.run_command(&rawdoc! { "ping": 1 }).await.unwrap();
+    let end = end.operation_time().unwrap();
+    // So that tokens move past it.
+    insert(&own_database(&client), "sentinel", [1]).await;
+
+    let only_ours = format!("{first}*");
+    let tests = |patterns: &[String]| -> Vec<NamespacePattern> {
+        patterns
+            .iter()
+            .map(|pattern| pattern.parse().unwrap())
+            .collect()
+    };
+    let ours = || EventFilter::default().include(tests(&[first.clone(), second.clone()]));
+    let all = read_through(&client, ours(), start, end).await;
+    assert!(all.len() > 2 * names.len() + 3, "{}", all.len());
+    use OperationType::{Drop, DropDatabase, Insert, Update};
+    let filters = [
+        EventFilter::default().include(tests(&[format!("{first}.orders")])),
+        EventFilter::default().include(tests(&[format!("{first}.orders*")])),
+        EventFilter::default().include(tests(&[format!("{first}.a+*"), format!("{second}.a.b")])),
+        EventFilter::default().include(tests(&[format!("{second}.tmp_*")])),
+        EventFilter::default().include(tests(&[format!("{first}.\u{fc}*")])),
+        EventFilter::default().include(tests(std::slice::from_ref(&second))),
+        ours().exclude(tests(&[format!("{first}.a*"), second.clone()])),
+        ours().exclude(tests(&[only_ours])),
+        ours().operations([Update, Drop]),
+        ours().operations([DropDatabase]),
+        EventFilter::default()
+            .include(tests(std::slice::from_ref(&first)))
+            .exclude(tests(&[format!("{first}.tmp*")]))
+            .operations([Insert]),
+    ];
+    for filter in filters {
+        let kept = read_through(&client, filter.clone(), start, end).await;
+        let expected: Vec<_> = all
+            .iter()
+            .filter(|event| filter.matches(event.view()))
+            .collect();
+        assert_eq!(kept.iter().collect::<Vec<_>>(), expected, "{filter:?}");
+        assert!(kept.len() < all.len(), "{filter:?}");
+    }
+
+    let filter = ours()
+        .operations([Insert])
+        .only_fields(["fullDocument._id"]);
+    let event = read_through(&client, filter, start, end)
+        .await
+        .swap_remove(0);
+    let keys: Vec<_> = event
+        .document()
+        .iter()
+        .map(|element| element.unwrap().0.as_str())
+        .collect();
+    assert_eq!(
+        keys,
+        ["_id", "operationType", "clusterTime", "fullDocument", "ns"]
+    );
+}
+
+async fn read_through(
+    client: &Client,
+    filter: EventFilter,
+    start: Timestamp,
+    end: Timestamp,
+) -> Vec<RawEvent> {
+    let watch = client.watch().filter(filter).start_at_operation_time(start);
+    let stream = watch
+        .max_await_time(Duration::from_millis(20))
+        .await
+        .unwrap();
+    let mut stream = stream.with_type::<RawDocumentBuf>();
+    let mut events = Vec::new();
+    // Behind the end once nothing is found there.
+    loop {
+        match within(stream.next_if_any()).await.unwrap() {
+            Some(event) => events.push(RawEvent::from(mongo_wire::Document::from(event))),
+            None if stream.position().cluster_time > Some(end) => return events,
+            None => {}
+        }
+    }
 }

@@ -89,6 +89,7 @@ mod command;
 mod config;
 mod error;
 mod event;
+mod filter;
 mod fragments;
 mod machine;
 mod options;
@@ -109,6 +110,7 @@ pub use event::{
     ChangeEvent, EventNamespace, EventRef, Image, NamespaceRef, NamespaceType, OperationType,
     RawEvent, SplitEvent, TruncatedArray, UpdateDescription,
 };
+pub use filter::{EventFilter, NamespacePattern, PatternError};
 pub use machine::{Action, ChangeStreamMachine, Input, StreamEvent};
 pub use options::{FullDocumentBeforeChangeType, FullDocumentType, WatchOptions, WatchTarget};
 pub use policy::{Gap, GapCause, GapEnd, HistoryLost, OnInvalidate, Oversize};

@@ -7,11 +7,14 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use mongo_client::change_stream::{RawEvent, StreamEvent};
+use mongo_client::change_stream::{
+    EventFilter, GapCause, GapEnd, HistoryLost, NamespacePattern, OnInvalidate, OperationType,
+    Oversize, RawEvent, StreamEvent,
+};
 use mongo_client::checkpoint::{CheckpointStore as _, FileStore};
 use mongo_client::sdam::TopologyType;
 use mongo_client::wire::Json;
-use mongo_client::{ChangeStream, Client};
+use mongo_client::{ChangeStream, Client, Watch};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -37,6 +40,94 @@ pub(crate) struct Arguments {
     /// Keep the place of the last event written in this file, and start there if it exists.
     #[arg(long, value_name = "FILE")]
     resume_file: Option<PathBuf>,
+    #[command(flatten)]
+    choices: Choices,
+}
+
+/// Which events to print, and what to do where a stream could end.
+#[derive(clap::Args)]
+struct Choices {
+    /// Only these namespaces: DATABASE, DATABASE.COLLECTION, either with * at its end.
+    #[arg(long, value_name = "PATTERN")]
+    include: Vec<NamespacePattern>,
+    /// Not these namespaces, even if they are included.
+    #[arg(long, value_name = "PATTERN")]
+    exclude: Vec<NamespacePattern>,
+    /// Only these operations, such as insert or drop.
+    #[arg(long, value_name = "OPERATION")]
+    operation: Vec<String>,
+    /// Only these fields of an event, besides _id, operationType, ns and clusterTime.
+    #[arg(
+        long,
+        value_name = "FIELD",
+        value_delimiter = ',',
+        conflicts_with = "without"
+    )]
+    fields: Vec<String>,
+    /// Not these fields of an event.
+    #[arg(long, value_name = "FIELD", value_delimiter = ',')]
+    without: Vec<String>,
+    /// When the oplog no longer reaches back to where the stream stands: end, or go on from now.
+    #[arg(long, value_enum, default_value_t)]
+    on_history_lost: OnHistoryLost,
+    /// When what is watched was dropped or renamed: end, or go on under the same name.
+    #[arg(long, value_enum, default_value_t)]
+    on_invalidate: AtInvalidate,
+    /// With an event of more than 16 MiB: end, join its fragments (up to 256 MiB), or leave it out.
+    #[arg(long, value_enum, default_value_t)]
+    on_oversize: AtOversize,
+}
+
+#[derive(Clone, Copy, Default, clap::ValueEnum)]
+enum OnHistoryLost {
+    #[default]
+    Fail,
+    Now,
+}
+
+#[derive(Clone, Copy, Default, clap::ValueEnum)]
+enum AtInvalidate {
+    #[default]
+    End,
+    Continue,
+}
+
+#[derive(Clone, Copy, Default, clap::ValueEnum)]
+enum AtOversize {
+    #[default]
+    Fail,
+    Join,
+    Skip,
+}
+
+/// The largest event that is put together.
+const LARGEST_EVENT: usize = 256 << 20;
+
+impl Choices {
+    fn apply(&self, watch: Watch) -> Watch {
+        let operations = self.operation.iter().map(String::as_str);
+        let filter = EventFilter::default()
+            .include(self.include.iter().cloned())
+            .exclude(self.exclude.iter().cloned())
+            .operations(operations.map(OperationType::from))
+            .only_fields(&self.fields)
+            .without_fields(&self.without);
+        let watch = watch.filter(filter);
+        let watch = match self.on_history_lost {
+            OnHistoryLost::Fail => watch,
+            OnHistoryLost::Now => watch.history_lost(HistoryLost::FromNow),
+        };
+        let watch = match self.on_invalidate {
+            AtInvalidate::End => watch,
+            AtInvalidate::Continue => watch.on_invalidate(OnInvalidate::Continue),
+        };
+        let limit = LARGEST_EVENT;
+        match self.on_oversize {
+            AtOversize::Fail => watch,
+            AtOversize::Join => watch.oversize(Oversize::Join { limit }),
+            AtOversize::Skip => watch.oversize(Oversize::Skip),
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,7 +174,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         let store = arguments.resume_file.as_ref().map(FileStore::new);
         let stream = tokio::select! {
             () = stopped(&mut stop) => return Ok(()),
-            stream = open(&client, arguments.target.as_ref(), store.as_ref()) => stream?,
+            stream = open(&client, arguments, store.as_ref()) => stream?,
         };
         let result = follow(stream, arguments.count, stop, store).await;
         client.shutdown().await;
@@ -94,10 +185,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 /// Opens the stream; says what is known of the deployment when that takes long.
 async fn open(
     client: &Client,
-    target: Option<&Target>,
+    arguments: &Arguments,
     store: Option<&FileStore>,
 ) -> Result<ChangeStream, Failure> {
-    let mut watch = match target {
+    let watch = match &arguments.target {
         None => client.watch(),
         Some(Target {
             database,
@@ -108,6 +199,7 @@ async fn open(
             collection: Some(collection),
         }) => client.database(database).collection(collection).watch(),
     };
+    let mut watch = arguments.choices.apply(watch);
     if let Some(store) = store {
         watch = watch.resume_from(store.load().await?);
     }
@@ -271,6 +363,23 @@ fn tell(event: &StreamEvent) {
             ));
         }
         StreamEvent::Resumed { .. } => say("mongo-watch: resumed"),
+        StreamEvent::Invalidated { .. } => {
+            say("mongo-watch: what is watched was dropped or renamed; going on under its name");
+        }
+        StreamEvent::Gap(gap) => {
+            let time = |end: &GapEnd| match end.cluster_time {
+                Some(time) => format!("Timestamp({}, {})", time.time, time.increment),
+                None => "an unknown time".to_owned(),
+            };
+            let why = match gap.cause {
+                GapCause::HistoryLost => "the oplog no longer has them",
+                _ => "too large",
+            };
+            let (from, to) = (time(&gap.from), time(&gap.to));
+            say(&format!(
+                "mongo-watch: events left out between {from} and {to}: {why}"
+            ));
+        }
         _ => {}
     }
 }

@@ -339,3 +339,41 @@ fn a_resume_file_starts_the_next_run_behind_the_last_line() {
         "{message}"
     );
 }
+
+#[test]
+fn choices_say_which_events_are_printed_and_what_ends_the_stream() {
+    let set = ReplicaSet::start(1).unwrap();
+    let include = [
+        "--include",
+        "shop.orders",
+        "--include",
+        "shop.crm*",
+        "--without",
+        "wallTime",
+    ];
+    let more = [
+        "--on-invalidate",
+        "continue",
+        "--exclude",
+        "shop.crm_old",
+        "--operation",
+        "insert",
+    ];
+    let mut tail = Tail::start(
+        &set,
+        "shop",
+        &[&include[..], &more, &["--count", "3"]].concat(),
+    );
+    for (id, collection) in (0..).zip(["others", "orders", "crm_old", "crm", "crm_new"]) {
+        insert(&set, "shop", collection, id);
+    }
+    let lines = [tail.line(), tail.line(), tail.line()];
+    assert_eq!(lines.each_ref().map(|line| id_in(line)), [1, 3, 4]);
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.contains("clusterTime") && !line.contains("wallTime"))
+    );
+    assert_eq!(tail.end().0, 0);
+    assert_eq!(fails(&[&set.uri(), "--include", "a*b"]).0, 2);
+}

@@ -69,6 +69,7 @@ fn live(trials: &mut Vec<Trial>, version: ServerVersion) {
         prose::prose_17_start_after_is_kept_without_results,
         prose::prose_18_start_after_becomes_resume_after,
         options::every_option_at_every_level,
+        options::a_filter_with_everything,
         options::two_resumes_in_a_row_keep_the_options,
     );
     if version == ServerVersion::V6_0 {

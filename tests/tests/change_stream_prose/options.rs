@@ -5,7 +5,9 @@ use std::time::Duration;
 use bson::{Bson, Document, Timestamp, doc, rawdoc};
 use integration_tests::id_of;
 use mongo_client::Watch;
-use mongo_client::change_stream::{FullDocumentBeforeChangeType, FullDocumentType, ResumeToken};
+use mongo_client::change_stream::{
+    EventFilter, FullDocumentBeforeChangeType, FullDocumentType, OperationType, ResumeToken,
+};
 use testbed::mongod::ServerVersion;
 
 use crate::deployment::{World, document, next, stage, within};
@@ -236,5 +238,38 @@ pub(crate) async fn two_resumes_in_a_row_keep_the_options(world: World) {
     for get_more in world.sent("getMore") {
         assert_eq!(get_more.get("batchSize"), Some(&Bson::Int32(5)));
         assert_eq!(get_more.get("maxTimeMS"), Some(&Bson::Int64(60)));
+    }
+}
+
+/// Every kind of condition that a filter has, which each version has a way of its own to optimise.
+pub(crate) async fn a_filter_with_everything(world: World) {
+    let name = world.database.name();
+    let pattern = |collection: &str| format!("{name}.{collection}").parse().unwrap();
+    let filter = EventFilter::default()
+        .include([
+            "x".parse().unwrap(),
+            "y*".parse().unwrap(),
+            pattern("a"),
+            pattern("b*"),
+        ])
+        .exclude([
+            "x2".parse().unwrap(),
+            "z*".parse().unwrap(),
+            pattern("ba"),
+            pattern("bb*"),
+        ])
+        .operations([OperationType::Insert])
+        .only_fields(["documentKey", "fullDocument"]);
+    let mut stream = within(world.client.watch().filter(filter.clone()))
+        .await
+        .unwrap();
+    let collections = ["a", "aa", "b", "ba", "bab", "bb", "bbb", "bc", "a"];
+    for (id, collection) in (0..).zip(collections) {
+        integration_tests::insert(&world.database, collection, [id]).await;
+    }
+    for expected in [0, 2, 4, 7, 8] {
+        let event = next(&mut stream).await;
+        assert_eq!(id_of(&event), expected);
+        assert!(filter.matches(event.view()));
     }
 }

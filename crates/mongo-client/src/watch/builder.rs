@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use bson::{RawBson, RawDocumentBuf, Timestamp};
 use mongo_change_stream::{
-    ChangeStreamMachine, Checkpoint, FullDocumentBeforeChangeType, FullDocumentType, HistoryLost,
-    OnInvalidate, Oversize, Prefetch, ResumeToken, StreamConfig, StreamEvent, StreamIdentity,
-    WatchOptions, WatchTarget,
+    ChangeStreamMachine, Checkpoint, EventFilter, FullDocumentBeforeChangeType, FullDocumentType,
+    HistoryLost, OnInvalidate, Oversize, Prefetch, ResumeToken, StreamConfig, StreamEvent,
+    StreamIdentity, WatchOptions, WatchTarget,
 };
 use mongo_uri::ReadPreference;
 use tokio::sync::{mpsc, oneshot};
@@ -31,6 +31,7 @@ pub struct Watch {
     client: Client,
     target: WatchTarget,
     pipeline: Result<Vec<RawDocumentBuf>, Misuse>,
+    filter: EventFilter,
     options: WatchOptions,
     config: StreamConfig,
     read_preference: ReadPreference,
@@ -47,6 +48,7 @@ impl Watch {
             client,
             target,
             pipeline: Ok(Vec::new()),
+            filter: EventFilter::default(),
             options: WatchOptions::default(),
             config: StreamConfig::default(),
             read_preference,
@@ -68,6 +70,24 @@ impl Watch {
             })
         });
         self.pipeline = stages.collect();
+        self
+    }
+
+    /// Which events the stream is for: stages ahead of the pipeline, in the form that servers are
+    /// fast with. The last filter given counts.
+    ///
+    /// ```no_run
+    /// # async fn f(client: mongo_client::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use mongo_client::change_stream::EventFilter;
+    ///
+    /// let filter = EventFilter::default().include(["shop.orders".parse()?, "crm*".parse()?]);
+    /// let stream = client.watch().filter(filter).await?;
+    /// # let _ = stream;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn filter(mut self, filter: EventFilter) -> Self {
+        self.filter = filter;
         self
     }
 
@@ -203,7 +223,8 @@ impl Watch {
     }
 
     async fn open(mut self) -> Result<ChangeStream> {
-        let pipeline = self.pipeline.map_err(Error::Misuse)?;
+        let mut pipeline = self.filter.stages();
+        pipeline.append(&mut self.pipeline.map_err(Error::Misuse)?);
         let mut identity = StreamIdentity::new(&self.target, &pipeline);
         if self.is_saved {
             identify(&self.client, &mut identity).await?;
