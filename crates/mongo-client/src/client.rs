@@ -18,6 +18,7 @@ use crate::auth::Authenticator;
 use crate::command::RunCommand;
 use crate::connection::{Connector, DriverInfo, Environment, Handshake, Metadata, Transport};
 use crate::database::Database;
+use crate::dns::{self, SeedList};
 use crate::error::{Error, Misuse, Result};
 use crate::events::Events;
 use crate::logs::Logs;
@@ -114,6 +115,18 @@ impl Client {
         Self::with_options(ClientOptions::parse(uri)?)
     }
 
+    /// As [`new`](Self::new), also for a `mongodb+srv` connection string, whose seed list is
+    /// looked up first. That alone is waited for, no server.
+    ///
+    /// # Errors
+    /// As [`ClientOptions::resolve`] and [`with_options`](Self::with_options).
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn connect(uri: &str) -> Result<Self> {
+        Self::with_options(ClientOptions::parse(uri)?.resolve().await?)
+    }
+
     /// As [`new`](Self::new), from a string that was parsed before.
     ///
     /// # Errors
@@ -140,10 +153,13 @@ impl Client {
         let mut config = TopologyConfig::from(&client_options.uri);
         config.faas = Environment::of_this_process().is_faas();
         config.server_api = client_options.server_api.is_some();
+        config.srv_ttl = client_options.seed_list_ttl.or(config.srv_ttl);
+        config.rescan_interval = client_options.rescan_interval;
         let connector = connector(&client_options, &config)?;
         let metadata = connector.handshake.metadata();
         let lacking = lacking_compressors(options);
         let limits = PoolLimits::from(&options.pool);
+        let seed_list = seed_list(&client_options);
         let settings = Settings::new(options, client_options.jitter);
         let topology = Topology::start(
             config,
@@ -153,6 +169,7 @@ impl Client {
                 client_options.listener,
                 Logs::new(client_options.max_log_document_length),
             ),
+            seed_list,
         );
         let without_effect = without_effect(&client_options.uri.options);
         let ConnectionString {
@@ -369,6 +386,14 @@ pub(crate) fn connector(options: &ClientOptions, config: &TopologyConfig) -> Res
     })
 }
 
+fn seed_list(options: &ClientOptions) -> Option<SeedList> {
+    options.uri.srv_host.as_ref()?;
+    Some(SeedList {
+        resolver: options.resolver.clone().unwrap_or_else(dns::own),
+        uri: options.uri.clone(),
+    })
+}
+
 /// The compressors that the connection string asks for, in its order; the second ones are those
 /// that this build lacks.
 fn compressors(options: &UriOptions) -> (Vec<Compressor>, Vec<Compressor>) {
@@ -408,12 +433,14 @@ fn without_effect(options: &UriOptions) -> Vec<Warning> {
 fn refuse_unsupported(client_options: &ClientOptions) -> Result<()> {
     let uri = &client_options.uri;
     let options = &uri.options;
+    if uri.hosts.is_empty() {
+        return Err(Error::Misuse(Misuse::Unresolved));
+    }
     let has_socket = uri
         .hosts
         .iter()
         .any(|host| matches!(host, ServerAddress::Unix { .. }));
     let asked = [
-        (uri.srv_host.is_some(), "a DNS seed list (mongodb+srv)"),
         (
             client_options.uses_tls() && cfg!(not(feature = "tls")),
             "TLS (the feature `tls`, which this build lacks)",

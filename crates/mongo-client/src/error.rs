@@ -21,7 +21,7 @@ use crate::checkpoint::CheckpointFailure;
 use crate::deadline::Deadline;
 
 pub use self::misuse::{Misuse, SessionMisuse};
-pub use self::transport::{ProxyFailure, ProxyRefusal, TlsFailure, TlsFileProblem};
+pub use self::transport::{DnsFailure, ProxyFailure, ProxyRefusal, TlsFailure, TlsFileProblem};
 
 /// Set, with [`SYSTEM_OVERLOADED_ERROR`], on errors after which the same may be tried again later.
 pub(crate) const RETRYABLE_ERROR: &str = "RetryableError";
@@ -36,6 +36,15 @@ pub enum Error {
     /// The connection string cannot be used.
     #[error(transparent)]
     Uri(#[from] UriError),
+
+    /// The DNS seed list cannot be looked up; nothing was sent.
+    #[error("DNS: {name}: {failure}")]
+    Dns {
+        /// The name that was looked up.
+        name: String,
+        /// Why.
+        failure: DnsFailure,
+    },
 
     /// The caller asked for something that cannot be done; nothing was sent.
     #[error("{0}")]
@@ -452,6 +461,7 @@ impl Error {
             Self::ChangeStream { server, .. } => server.as_ref(),
             Self::OperationTimeout { source, .. } => source.as_deref()?.server(),
             Self::Uri(_)
+            | Self::Dns { .. }
             | Self::Misuse(_)
             | Self::TlsFile { .. }
             | Self::Encode(_)

@@ -5,9 +5,12 @@
 //! decisions are made by pure machines of other crates ([`sdam`], [`change_stream`], [`wire`],
 //! [`uri`]); this crate brings sockets, tasks and a clock.
 //!
-//! It is no driver: no CRUD, no query builder, no result types, no transactions. It has no DNS
-//! seed lists or load balancing yet, nor the mechanisms MONGODB-AWS, MONGODB-OIDC and GSSAPI; a
-//! connection string that needs one of them is refused with a clear error, not ignored.
+//! It is no driver: no CRUD, no query builder, no result types, no transactions. It has no load
+//! balancing yet, nor the mechanisms MONGODB-AWS, MONGODB-OIDC and GSSAPI; a connection string that
+//! needs one of them is refused with a clear error, not ignored.
+//!
+//! The servers of a `mongodb+srv` connection string stand in DNS: [`Client::connect`] looks them up
+//! in the name servers of `/etc/resolv.conf`, or with the caller's own [`Resolver`].
 //!
 //! Servers are reached over TCP or unix sockets, by way of a SOCKS5 proxy or not, and with TLS by
 //! the default feature `tls`. A caller's own configuration of TLS goes into [`ClientOptions`].
@@ -67,6 +70,7 @@
 //!
 //! | Feature | Default | Adds |
 //! |---|---|---|
+//! | `dns` | yes | the look-up of DNS seed lists (`mongodb+srv`) |
 //! | `snappy`, `zlib` | yes | compressors in pure Rust |
 //! | `tls` | yes | TLS, by rustls with ring |
 //! | `zstd` | | a compressor that builds C code |
@@ -79,6 +83,7 @@ mod connection;
 mod cursor;
 mod database;
 mod deadline;
+mod dns;
 mod error;
 pub mod events;
 mod logs;
@@ -100,9 +105,10 @@ pub use command::RunCommand;
 pub use connection::DriverInfo;
 pub use cursor::{Cursor, CursorType, RunCursorCommand, TimeoutMode};
 pub use database::{Collection, Database};
+pub use dns::{Lookup, Resolver};
 pub use error::{
-    Error, IoAction, Misuse, ProxyFailure, ProxyRefusal, Result, SessionMisuse, TlsFailure,
-    TlsFileProblem, Violation,
+    DnsFailure, Error, IoAction, Misuse, ProxyFailure, ProxyRefusal, Result, SessionMisuse,
+    TlsFailure, TlsFileProblem, Violation,
 };
 pub use events::{Event, EventListener};
 pub use mongo_change_stream as change_stream;

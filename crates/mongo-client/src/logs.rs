@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::events::{CheckOutFailure, CloseReason, CmapEvent, CommandEvent, CommandStep};
 
 const COMMAND: &str = "mongo_client::command";
-const TOPOLOGY: &str = "mongo_client::topology";
+pub(crate) const TOPOLOGY: &str = "mongo_client::topology";
 const SERVER_SELECTION: &str = "mongo_client::server_selection";
 const CONNECTION: &str = "mongo_client::connection";
 

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mongo_uri::ConnectionString;
 
+use crate::dns::{self, Resolver};
 use crate::error::Result;
 use crate::events::{Event, EventListener};
 use crate::server_api::ServerApi;
@@ -22,6 +24,12 @@ pub struct ClientOptions {
     pub(crate) uri: ConnectionString,
     pub(crate) listener: Option<EventListener>,
     pub(crate) max_log_document_length: Option<usize>,
+    /// Takes the place of this machine's DNS.
+    pub(crate) resolver: Option<Arc<dyn Resolver>>,
+    /// How long the records of the seed list may be kept, once they are looked up.
+    pub(crate) seed_list_ttl: Option<Duration>,
+    /// Takes the place of that, in tests.
+    pub(crate) rescan_interval: Option<Duration>,
     pub(crate) server_api: Option<ServerApi>,
     pub(crate) jitter: Option<Jitter>,
     #[cfg(feature = "tls")]
@@ -51,6 +59,28 @@ impl ClientOptions {
     pub fn max_log_document_length(mut self, characters: usize) -> Self {
         self.max_log_document_length = Some(characters);
         self
+    }
+
+    /// Looks names up by this, and not by this machine's DNS.
+    #[must_use]
+    pub fn resolver(mut self, resolver: impl Resolver + 'static) -> Self {
+        self.resolver = Some(Arc::new(resolver));
+        self
+    }
+
+    /// Looks up the seed list of a `mongodb+srv` connection string, which completes its hosts and
+    /// options; nothing is looked up for any other, nor a second time.
+    ///
+    /// # Errors
+    /// [`Error::Dns`](crate::Error::Dns) when the records cannot be had,
+    /// [`Error::Uri`](crate::Error::Uri) when they break a rule.
+    pub async fn resolve(mut self) -> Result<Self> {
+        let resolver = self.resolver.clone().unwrap_or_else(dns::own);
+        if let Some((uri, ttl)) = dns::resolve(&*resolver, &self.uri).await? {
+            self.uri = uri;
+            self.seed_list_ttl = ttl;
+        }
+        Ok(self)
     }
 
     /// Declares a version of the Stable API with every command.
@@ -112,6 +142,9 @@ impl From<ConnectionString> for ClientOptions {
             uri,
             listener: None,
             max_log_document_length: None,
+            resolver: None,
+            seed_list_ttl: None,
+            rescan_interval: None,
             server_api: None,
             jitter: None,
             #[cfg(feature = "tls")]

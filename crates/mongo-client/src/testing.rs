@@ -1,7 +1,8 @@
-//! A pool without a client, for the public tests of pools. No part of the API: it may change or
-//! go away with any version.
+//! What the public tests need and an application must not have: a pool without a client, seed
+//! lists that are looked up again sooner. No part of the API: it may change or go away with any
+//! version.
 //!
-//! The specification's tests make a pool ready, clear it and close it themselves, which in a
+//! The specification's tests of pools make a pool ready, clear it and close it themselves, which in a
 //! client only discovery does. So this pool stands alone: it is the worker and the machine of a
 //! client's pool, and in the place of discovery stands its rule for errors of connections that
 //! cannot be opened: unless the server may be overloaded, the pool is cleared.
@@ -16,9 +17,17 @@ use crate::client::connector;
 use crate::error::Result;
 use crate::events::{EventListener, Events};
 use crate::logs::Logs;
+use crate::options::ClientOptions;
 use crate::pool::{Clear, Pool, PoolContext, PoolLimits, PooledConnection};
 use crate::tasks::Tasks;
 use crate::topology::TopologyHandle;
+
+/// Has the seed list looked up again after this time, whatever its records say.
+#[must_use]
+pub fn rescan_interval(mut options: ClientOptions, interval: Duration) -> ClientOptions {
+    options.rescan_interval = Some(interval);
+    options
+}
 
 /// The pool of the first host of a connection string, paused; closed when dropped.
 #[derive(Debug)]

@@ -24,9 +24,10 @@ use tokio::time::Instant;
 
 use crate::auth::AuthFailure;
 use crate::connection::Connector;
+use crate::dns::SeedList;
 use crate::error::{Error, RETRYABLE_ERROR, Result};
 use crate::events::Events;
-use crate::logs::{Logs, SelectionLog};
+use crate::logs::{Logs, SelectionLog, TOPOLOGY};
 use crate::monitor::{Monitor, Order};
 use crate::pool::{Clear, Pool, PoolContext, PoolLimits};
 use crate::tasks::{Tasks, now, sleep_until};
@@ -192,6 +193,7 @@ impl Topology {
         connector: Connector,
         limits: PoolLimits,
         events: Events,
+        seed_list: Option<SeedList>,
     ) -> Self {
         let tasks = Tasks::new();
         let (handle, inbox) = TopologyHandle::channel();
@@ -217,6 +219,7 @@ impl Topology {
             publish,
             pools: Arc::default(),
             monitors: BTreeMap::new(),
+            seed_list,
             failures: Arc::default(),
         };
         tasks.spawn(task.run(inbox));
@@ -408,6 +411,7 @@ struct Task {
     /// Shared with the snapshots, and copied only when a server comes or goes.
     pools: Arc<BTreeMap<ServerAddress, Arc<Pool>>>,
     monitors: BTreeMap<ServerId, MonitorTasks>,
+    seed_list: Option<SeedList>,
     failures: Failures,
 }
 
@@ -476,6 +480,7 @@ impl Task {
                         pool.mark_ready();
                     }
                 }
+                Action::ResolveSrv { seed } => self.rescan(seed),
                 Action::Publish(event) => self.pool_context.events.sdam(event),
                 Action::ClearPool {
                     server,
@@ -525,6 +530,29 @@ impl Task {
         }
     }
 
+    /// Looks at the seed list again, for as long as the topology is there.
+    fn rescan(&self, seed: u64) {
+        let Some(seed_list) = self.seed_list.clone() else {
+            return;
+        };
+        let current = self.pools.keys().cloned().collect();
+        let topology = self.pool_context.topology.clone();
+        let mut snapshots = self.publish.subscribe();
+        let topology_id = self.pool_context.events.logs().topology_id;
+        self.pool_context.tasks.spawn(async move {
+            tokio::select! {
+                rescan = seed_list.rescan(current, seed) => {
+                    for error in &rescan.rejected {
+                        tracing::warn!(target: TOPOLOGY, topologyId = topology_id, %error);
+                    }
+                    topology.tell(Input::SrvResolved(rescan));
+                }
+                // An error says that the task has ended.
+                _ = snapshots.wait_for(|snapshot| snapshot.closed) => {}
+            }
+        });
+    }
+
     fn open(&mut self, server: ServerId) {
         let (checks, check_orders) = mpsc::unbounded_channel();
         let (measurements, measurement_orders) = mpsc::unbounded_channel();
@@ -571,7 +599,7 @@ impl Task {
 }
 
 /// A number that differs between clients; nothing secret hangs on it.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     use std::hash::{BuildHasher as _, Hasher as _, RandomState};
     RandomState::new().build_hasher().finish()
 }

@@ -47,6 +47,8 @@ pub struct TopologyConfig {
     /// When the seeds came out of SRV records: the least time to live of those. They are looked up
     /// again then, as long as the deployment may be a sharded one.
     pub srv_ttl: Option<Duration>,
+    /// Takes the place of the records' time to live, however short; only tests want that.
+    pub rescan_interval: Option<Duration>,
 }
 
 impl TopologyConfig {
@@ -70,6 +72,7 @@ impl TopologyConfig {
             faas: false,
             server_api: false,
             srv_ttl: None,
+            rescan_interval: None,
         }
     }
 
@@ -91,6 +94,11 @@ impl TopologyConfig {
         } else {
             HelloCommand::Legacy
         }
+    }
+
+    /// When SRV records with this time to live are looked up again.
+    pub(crate) fn rescan_after(&self, ttl: Duration) -> Duration {
+        self.rescan_interval.unwrap_or(ttl.max(MIN_RESCAN_INTERVAL))
     }
 
     pub(crate) fn heartbeat(&self) -> Duration {

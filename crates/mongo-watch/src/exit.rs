@@ -48,7 +48,7 @@ impl From<Error> for Failure {
         match &error {
             Error::Uri(_) | Error::Misuse(_) | Error::TlsFile { .. } => Self::Uri(error),
             Error::Checkpoint(_) => Self::Place(error),
-            Error::Selection { .. } => Self::NoServer(error),
+            Error::Selection { .. } | Error::Dns { .. } => Self::NoServer(error),
             Error::ChangeStream { error: stream, .. } if selection_error(stream).is_some() => {
                 Self::NoServer(error)
             }

@@ -167,7 +167,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         .map_err(Failure::Output)?;
     runtime.block_on(async {
         let mut stop = stop_signal().map_err(Failure::Output)?;
-        let client = Client::new(&arguments.uri)?;
+        let client = Client::connect(&arguments.uri).await?;
         for warning in client.warnings() {
             say(&format!("mongo-watch: warning: {warning}"));
         }

@@ -20,6 +20,9 @@ const RUNTIME: [&str; 4] = ["tokio", "mio", "async-std", "smol"];
 /// The most crates that `mongo-wire` alone may bring, itself included.
 const WIRE_CRATES: usize = 15;
 
+/// The most crates that `mongo-client` may bring, itself included, by its features.
+const CLIENT_CRATES: [(&[&str], usize); 2] = [(&[], 130), (&["--no-default-features"], 75)];
+
 /// Which of our crates each core may use.
 const ARROWS: [(&str, &[&str]); 4] = [
     ("mongo-wire", &[]),
@@ -64,6 +67,12 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let banned = ["bson", "tokio", "snap", "flate2", "zstd"];
     if let Some(found) = banned.iter().find(|name| bare.contains(**name)) {
         bail!("mongo-wire without features brings {found}");
+    }
+    for (flags, most) in CLIENT_CRATES {
+        let found = tree("mongo-client", flags)?.len();
+        if found > most {
+            bail!("mongo-client {flags:?} brings {found} crates, more than {most}");
+        }
     }
     let counts: Vec<String> = ["mongo-client", "mongo-watch"]
         .iter()

@@ -2,6 +2,7 @@
 //! within the connect time-out.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mongo_uri::ServerAddress;
@@ -10,6 +11,7 @@ use tokio::net::{TcpStream, lookup_host};
 
 use super::socks5::Proxy;
 use super::{ByteStream, eyeballs, within};
+use crate::dns::{self, Resolver};
 use crate::error::{Error, IoAction, ProxyFailure, Result};
 use crate::options::ClientOptions;
 
@@ -27,6 +29,7 @@ pub(crate) struct Transport {
     /// For each phase by itself; `None` waits for ever.
     timeout: Option<Duration>,
     proxy: Option<Proxy>,
+    resolver: Arc<dyn Resolver>,
     #[cfg(feature = "tls")]
     tls: Option<super::tls::Tls>,
 }
@@ -40,6 +43,7 @@ impl Transport {
         Ok(Self {
             timeout,
             proxy: options.uri.options.proxy.as_ref().map(Proxy::new),
+            resolver: options.resolver.clone().unwrap_or_else(dns::own),
             #[cfg(feature = "tls")]
             tls: super::tls::Tls::new(options)?,
         })
@@ -86,12 +90,12 @@ impl Transport {
         port: u16,
     ) -> Result<TcpStream> {
         let resolving = async {
-            let found = lookup_host((host, port)).await;
+            let found = self.resolver.addresses(host, port).await;
             found.map_err(|source| Error::of_stream(server, IoAction::Resolve, source))
         };
         let addresses = within(self.timeout, server, IoAction::Resolve, resolving).await?;
         let connecting = async {
-            let connected = eyeballs::race(addresses.collect(), TcpStream::connect).await;
+            let connected = eyeballs::race(addresses, TcpStream::connect).await;
             let ready = connected.and_then(prepared);
             ready.map_err(|source| Error::of_stream(server, IoAction::Connect, source))
         };

@@ -18,6 +18,12 @@ pub enum Misuse {
         /// The feature or URI option.
         what: &'static str,
     },
+    /// A DNS seed list, where there is no time to look it up.
+    #[error(
+        "a mongodb+srv connection string names its servers in DNS: use Client::connect, or resolve \
+         the options first"
+    )]
+    Unresolved,
     /// The credential lacks something.
     #[error("credential: {reason}")]
     Credential {

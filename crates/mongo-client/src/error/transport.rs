@@ -3,6 +3,19 @@
 //! These types are there with and without the feature `tls`, and name no type of rustls.
 
 use std::io;
+use std::time::Duration;
+
+/// Why a DNS seed list was not found out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DnsFailure {
+    /// The resolver failed.
+    #[error("the look-up failed: {0}; check the name, and this machine's name servers")]
+    Failed(#[source] io::Error),
+    /// The resolver did not answer.
+    #[error("no answer within {0:?}; check this machine's name servers")]
+    Timeout(Duration),
+}
 
 /// Why two sides that reached each other do not trust each other, or cannot agree on TLS.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

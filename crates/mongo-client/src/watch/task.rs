@@ -326,6 +326,7 @@ fn failed(error: Error) -> Input {
         Error::Tls { .. } => FailureKind::Authentication,
         Error::Shutdown => FailureKind::Shutdown,
         Error::Uri(_)
+        | Error::Dns { .. }
         | Error::Misuse(_)
         | Error::TlsFile { .. }
         | Error::Encode(_)

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use mongo_uri::{MIN_RESCAN_INTERVAL, Rescan, ServerAddress};
+use mongo_uri::{Rescan, ServerAddress};
 
 use super::Topology;
 use crate::config::TopologyConfig;
@@ -37,7 +37,7 @@ pub(super) enum SrvSchedule {
 impl SrvSchedule {
     pub(super) fn new(config: &TopologyConfig, now: Instant) -> Self {
         match config.srv_ttl {
-            Some(ttl) => Self::Waiting(now + ttl.max(MIN_RESCAN_INTERVAL)),
+            Some(ttl) => Self::Waiting(now + config.rescan_after(ttl)),
             None => Self::Off,
         }
     }
@@ -73,7 +73,7 @@ impl Topology {
             return;
         }
         let pause = match rescan.next {
-            Some(ttl) => ttl.max(MIN_RESCAN_INTERVAL),
+            Some(ttl) => self.config.rescan_after(ttl),
             None => self.config.heartbeat(),
         };
         self.srv = SrvSchedule::Waiting(now + pause);

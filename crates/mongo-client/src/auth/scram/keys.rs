@@ -112,16 +112,8 @@ impl Hash {
     /// `Hi`.
     fn salted(self, password: &[u8], salt: &[u8], iterations: u32) -> Zeroizing<Vec<u8>> {
         match self {
-            Self::Sha1 => {
-                let mut key = Zeroizing::new(vec![0; 20]);
-                pbkdf2::pbkdf2_hmac::<Sha1>(password, salt, iterations, &mut key);
-                key
-            }
-            Self::Sha256 => {
-                let mut key = Zeroizing::new(vec![0; 32]);
-                pbkdf2::pbkdf2_hmac::<Sha256>(password, salt, iterations, &mut key);
-                key
-            }
+            Self::Sha1 => stretched::<Hmac<Sha1>>(password, salt, iterations),
+            Self::Sha256 => stretched::<Hmac<Sha256>>(password, salt, iterations),
         }
     }
 
@@ -146,6 +138,29 @@ impl Hash {
             Self::Sha256 => Sha256::digest(bytes).to_vec(),
         })
     }
+}
+
+/// The first block of PBKDF2, which is all that SCRAM takes.
+fn stretched<M: Mac + KeyInit + Clone>(
+    password: &[u8],
+    salt: &[u8],
+    iterations: u32,
+) -> Zeroizing<Vec<u8>> {
+    let keyed: M = mac(password, &[]);
+    let mut first = keyed.clone();
+    first.update(salt);
+    first.update(&1_u32.to_be_bytes());
+    let mut last = first.finalize().into_bytes();
+    let mut sum = Zeroizing::new(last.to_vec());
+    for _ in 1..iterations {
+        let mut next = keyed.clone();
+        next.update(&last);
+        last = next.finalize().into_bytes();
+        for (sum, byte) in sum.iter_mut().zip(&last) {
+            *sum ^= byte;
+        }
+    }
+    sum
 }
 
 fn mac<M: Mac + KeyInit>(key: &[u8], message: &[u8]) -> M {
