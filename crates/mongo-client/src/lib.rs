@@ -122,4 +122,7 @@ pub use rustls;
 pub use server_api::{ServerApi, ServerApiVersion};
 pub use session::{ClientSession, SessionOptions};
 pub use topology::TopologyChanges;
-pub use watch::{ChangeStream, StreamObserver, Watch};
+pub use watch::{
+    ChangeStream, OnLag, SharedStream, StreamObserver, SubscribeOptions, Subscription,
+    SubscriptionError, Watch,
+};

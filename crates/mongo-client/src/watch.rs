@@ -5,6 +5,7 @@
 //! dropping could lose.
 
 mod builder;
+mod fanout;
 mod identity;
 mod shared;
 mod task;
@@ -25,6 +26,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::builder::Watch;
+pub use self::fanout::{OnLag, SharedStream, SubscribeOptions, Subscription, SubscriptionError};
 use self::shared::{Read, Shared, Step};
 use self::task::Request;
 use crate::error::{Error, Result};
@@ -139,6 +141,17 @@ impl<T> ChangeStream<T> {
     /// Any error ends the stream, after the events before it.
     pub async fn next_batch(&mut self) -> Option<Result<EventBatch>> {
         std::future::poll_fn(|cx| self.poll_step(BatchReader::next_batch, cx)).await
+    }
+
+    /// The next batch, or nothing when the place has moved on without events.
+    async fn next_batch_or_news(&mut self) -> Option<Result<Option<EventBatch>>> {
+        let before = self.shared.deliveries();
+        let next = std::future::poll_fn(|cx| match self.poll_step(BatchReader::next_batch, cx) {
+            Poll::Pending if self.shared.deliveries() != before => Poll::Ready(Some(Ok(None))),
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(found) => Poll::Ready(found.map(|batch| batch.map(Some))),
+        });
+        next.await
     }
 
     /// The next event if one has been received already, without waiting and without asking the
