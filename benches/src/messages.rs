@@ -1,47 +1,16 @@
 //! Replies with batches of change events, as long as is wanted.
 
-use bson::{RawArrayBuf, RawDocumentBuf, rawdoc};
 use bytes::{BufMut, Bytes, BytesMut};
 use mongo_wire::{Compressor, Document, Flags, Frame, Header, Limits, Message, OpCode, OpMsg};
+use testbed::replay::{Replay, get_more_reply, order};
 
 /// The sizes of messages, in bytes, and what they are called in tables.
 pub const SIZES: [(usize, &str); 3] = [(200, "200 B"), (600_000, "600 KB"), (16_000_000, "16 MB")];
 
-/// An event about as long as those of a collection of small documents: 600 bytes.
-#[must_use]
-pub fn event(number: i32) -> RawDocumentBuf {
-    // Digits that differ from event to event, so that compressors have something to do.
-    let mixed = |salt: u32| {
-        number
-            .unsigned_abs()
-            .wrapping_add(salt)
-            .wrapping_mul(2_654_435_761)
-    };
-    let text: String = (0..30)
-        .map(|salt| format!("{:08x} ", mixed(salt)))
-        .collect();
-    rawdoc! {
-        "_id": { "_data": format!("8265{:08X}000000012B0229296E04{:08X}", mixed(1), mixed(2)) },
-        "operationType": "insert",
-        "clusterTime": bson::Timestamp { time: 1_700_000_000, increment: 1 },
-        "wallTime": bson::DateTime::from_millis(1_700_000_000_000),
-        "ns": { "db": "shop", "coll": "orders" },
-        "documentKey": { "_id": number },
-        "fullDocument": { "_id": number, "total": 12.5, "note": text },
-    }
-}
-
-/// The reply to a getMore with so many events.
+/// The reply to a getMore with so many events of 600 bytes.
 #[must_use]
 pub fn reply(events: i32) -> Document {
-    let batch: RawArrayBuf = (0..events).map(event).collect();
-    let cursor = rawdoc! {
-        "nextBatch": batch,
-        "postBatchResumeToken": { "_data": "8265" },
-        "id": 4_242_i64,
-        "ns": "shop.orders",
-    };
-    rawdoc! { "cursor": cursor, "ok": 1.0 }.into()
+    get_more_reply(&Replay::of_orders(events, 0).events)
 }
 
 /// A message of about this many bytes.
@@ -50,7 +19,7 @@ pub fn reply(events: i32) -> Document {
 /// Never: the sizes are within the limits.
 #[must_use]
 pub fn message(size: usize, flags: Flags) -> OpMsg {
-    let per_event = event(0).as_bytes().len() + 6;
+    let per_event = order(0).as_bytes().len() + 6;
     let events = size.saturating_sub(100) / per_event;
     let body = reply(i32::try_from(events).expect("a few thousand"));
     OpMsg::new(7, body).in_response_to(6).with_flags(flags)

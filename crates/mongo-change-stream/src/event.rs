@@ -7,7 +7,7 @@ use bson::{
     DateTime, Timestamp,
     raw::{RawBsonRef, RawDocument},
 };
-use mongo_wire::Document;
+use mongo_wire::{Document, Fields};
 use serde::Deserialize;
 
 use crate::{ResumeToken, StreamError, options::open_string};
@@ -221,14 +221,14 @@ impl<'a> EventRef<'a> {
     }
 
     fn field(self, key: &str) -> Option<RawBsonRef<'a>> {
-        self.0.get(key).ok().flatten()
+        Fields::find(self.0, key)
     }
 
     fn namespace_in(self, key: &str) -> Option<NamespaceRef<'a>> {
         let ns = self.field(key)?.as_document()?;
         Some(NamespaceRef {
-            database: ns.get_str("db").ok()?,
-            collection: ns.get_str("coll").ok(),
+            database: Fields::find(ns, "db")?.as_str()?,
+            collection: Fields::find(ns, "coll").and_then(|value| value.as_str()),
         })
     }
 

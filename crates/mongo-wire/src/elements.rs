@@ -10,7 +10,11 @@ pub(crate) const DOUBLE: u8 = 0x01;
 pub(crate) const STRING: u8 = 0x02;
 pub(crate) const DOCUMENT: u8 = 0x03;
 pub(crate) const ARRAY: u8 = 0x04;
+#[cfg(feature = "bson")]
+pub(crate) const OBJECT_ID: u8 = 0x07;
 pub(crate) const BOOLEAN: u8 = 0x08;
+pub(crate) const DATE_TIME: u8 = 0x09;
+pub(crate) const NULL: u8 = 0x0a;
 pub(crate) const INT32: u8 = 0x10;
 pub(crate) const TIMESTAMP: u8 = 0x11;
 pub(crate) const INT64: u8 = 0x12;
@@ -45,6 +49,18 @@ impl<'a> Elements<'a> {
             document,
             position: 4,
         }
+    }
+
+    /// The elements from a place on where one starts.
+    #[cfg(feature = "bson")]
+    pub(crate) const fn from(document: &'a [u8], position: usize) -> Self {
+        Self { document, position }
+    }
+
+    /// Where the next element starts.
+    #[cfg(feature = "bson")]
+    pub(crate) const fn position(&self) -> usize {
+        self.position
     }
 
     fn step(&mut self) -> Result<Element<'a>, Fault> {
@@ -136,10 +152,10 @@ fn value_len(kind: u8, rest: &[u8]) -> Result<usize, Defect> {
         }
     };
     match kind {
-        0x06 | 0x0a | 0x7f | 0xff => Ok(0),
+        0x06 | NULL | 0x7f | 0xff => Ok(0),
         BOOLEAN => fixed(1),
         INT32 => fixed(4),
-        DOUBLE | INT64 | TIMESTAMP | 0x09 => fixed(8),
+        DOUBLE | INT64 | TIMESTAMP | DATE_TIME => fixed(8),
         0x07 => fixed(12),
         0x13 => fixed(16),
         STRING | 0x0d | 0x0e => prefixed(rest, 4, 1),

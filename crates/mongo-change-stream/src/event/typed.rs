@@ -9,6 +9,7 @@ use bson::{
     DateTime, RawBson, Timestamp, Uuid,
     raw::{RawBsonRef, RawDocument, RawDocumentBuf},
 };
+use mongo_wire::Fields;
 use serde::{Deserialize, Deserializer, de::Error};
 
 use super::{Image, NamespaceType, OperationType};
@@ -230,10 +231,8 @@ macro_rules! fields {
                 $(let mut $required = None;)*
                 $(let mut $field = Default::default();)*
                 $(let mut $extra = BTreeMap::<String, RawBson>::new();)?
-                for element in document.iter_elements() {
-                    let element = element.map_err(Misfit::new)?;
-                    let key = element.key().as_str();
-                    let value = element.value().map_err(|error| Misfit::new(error).under(key))?;
+                for field in Fields::of(document) {
+                    let (key, value) = field.map_err(Misfit::new)?;
                     let here = |misfit: Misfit| misfit.under(key);
                     match key {
                         $($required_key => {

@@ -104,7 +104,7 @@ impl HelloScript {
     }
 
     /// The answer on a connection, when the script was changed `version` times.
-    pub(super) fn reply(
+    pub(crate) fn reply(
         &self,
         connection: u64,
         version: i64,

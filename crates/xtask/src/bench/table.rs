@@ -80,6 +80,9 @@ pub(super) const ROWS: &[Row] = &[
     alone("iterate/1000 events as views", Goal::PerEvent(15.0)),
     alone("iterate/1000 events as slices", Goal::None),
     alone("reply/ok and cursor", Goal::None),
+    alone("read an event/operation and namespace", Goal::None),
+    beside("read an event/typed", "read an event/full document typed, by bson", Goal::None),
+    beside("read an event/document", "read an event/full document, by bson", Goal::None),
     alone("apply a hello/1 members", Goal::None),
     alone("apply a hello/3 members", Goal::None),
     alone("apply a hello/10 members", Goal::None),
@@ -155,7 +158,7 @@ fn fastest(samples: &[f64]) -> f64 {
 }
 
 /// Of an even number the upper one of the two in the middle; 0 of nothing.
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(super) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()
