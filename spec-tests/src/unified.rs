@@ -24,12 +24,14 @@ mod schema;
 mod stop;
 mod threads;
 mod uri;
+mod wrapper;
 
 use std::fmt;
 
 pub use bson::Document;
 pub use deployment::{Deployment, ExtraOptions, TopologyKind};
 use serde_json::Value;
+pub use wrapper::Wrapper;
 
 use self::schema::VersionText;
 

@@ -99,6 +99,7 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
             uri_options: compressors
                 .map(|list| ("compressors".to_owned(), list.clone()))
                 .collect(),
+            ..ExtraOptions::default()
         },
         lanes: arguments.jobs.max(1),
     })

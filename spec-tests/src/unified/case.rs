@@ -94,7 +94,9 @@ impl Case {
         match (&operation.expected, result) {
             (_, Err(OpError::Stop(stop))) => Err(stop),
             (Expected::Anything, _) => Ok(()),
-            (Expected::Error(expected), Err(error)) => error.check(expected, self.matcher()),
+            (Expected::Error(expected), Err(error)) => {
+                error.check(expected, (self.matcher(), self.extra.wrapper.as_deref()))
+            }
             (Expected::Error(_), Ok(result)) => {
                 Err(Stop::fail(format!("an error was expected, not {result:?}")))
             }

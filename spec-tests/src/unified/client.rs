@@ -17,6 +17,9 @@ use super::uri::Uri;
 /// `heartbeatFrequencyMS` where fail points make servers look dead: as short as it may be.
 const SHORT_HEARTBEAT: &str = "500";
 
+/// How much is logged of a document: all, for only the whole can be compared.
+const LOGGED: usize = 1_000_000;
+
 /// A client of the case.
 #[derive(Debug)]
 pub(super) struct CaseClient {
@@ -56,7 +59,15 @@ impl CaseClient {
         if awaited.is_none() {
             events.keep();
         }
-        let mut options = ClientOptions::from(uri).on_event(events.listener());
+        let listener = events.listener();
+        let mut options = ClientOptions::from(uri).max_log_document_length(LOGGED);
+        options = match &around.extra.wrapper {
+            None => options.on_event(listener),
+            Some(wrapper) => {
+                let wrapper = Arc::clone(wrapper);
+                options.on_event(move |event| wrapper.event(event, &listener))
+            }
+        };
         if let Some(api) = &entity.server_api {
             options = options.server_api(server_api(api)?);
         }

@@ -1,8 +1,10 @@
 //! What a case runs against.
 
+use std::sync::Arc;
+
 use testbed::mongod::Version;
 
-use super::Document;
+use super::{Document, Wrapper};
 
 /// The kind of a deployment, as `runOnRequirements` name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,4 +59,6 @@ pub struct ExtraOptions {
     /// Options for the connection string of every client, such as `compressors`; those that a case
     /// gives itself win.
     pub uri_options: Vec<(String, String)>,
+    /// Stands between every client and the runner.
+    pub wrapper: Option<Arc<dyn Wrapper>>,
 }

@@ -5,6 +5,7 @@ use mongo_client::Error;
 use mongo_client::change_stream::StreamError;
 use mongo_client::wire::ServerError;
 
+use super::Wrapper;
 use super::events::document;
 use super::matching::Matcher;
 use super::schema::ExpectedError;
@@ -126,12 +127,13 @@ impl OpError {
         }
     }
 
-    fn has_label(&self, label: &str) -> bool {
-        match self {
+    fn has_label(&self, label: &str, wrapper: Option<&dyn Wrapper>) -> bool {
+        let has = match self {
             Self::Client(error) => error.has_label(label),
             Self::Write(error) => error.labels.iter().any(|own| own == label),
             _ => false,
-        }
+        };
+        wrapper.map_or(has, |wrapper| wrapper.has_label(label, has))
     }
 
     /// All values of a field of the server's errors.
@@ -145,7 +147,11 @@ impl OpError {
     }
 
     /// Compares an error with what is expected of it.
-    pub(super) fn check(self, expected: &ExpectedError, matcher: Matcher<'_>) -> Run {
+    pub(super) fn check(
+        self,
+        expected: &ExpectedError,
+        (matcher, wrapper): (Matcher<'_>, Option<&dyn Wrapper>),
+    ) -> Run {
         if let Self::Stop(stop) = self {
             return Err(stop);
         }
@@ -169,11 +175,15 @@ impl OpError {
         }
         self.check_texts(expected).map_err(wrong)?;
         for label in &expected.labels {
-            if !self.has_label(label) {
+            if !self.has_label(label, wrapper) {
                 return Err(wrong(format!("the label {label} is missing")));
             }
         }
-        if let Some(label) = expected.labels_omitted.iter().find(|l| self.has_label(l)) {
+        if let Some(label) = expected
+            .labels_omitted
+            .iter()
+            .find(|label| self.has_label(label, wrapper))
+        {
             return Err(wrong(format!("the label {label} is not expected")));
         }
         if let Some(response) = &expected.response {

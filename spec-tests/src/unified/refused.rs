@@ -39,7 +39,7 @@ pub(super) fn reason(test: &Test) -> Option<&'static str> {
 }
 
 /// Whether more writes are to be started than operations ask for, one is numbered, or one is to
-/// succeed although the server says that it should be tried again. A server that is too busy is no
+/// go on although the server says that it should be tried again. A server that is too busy is no
 /// reason for that: what it refuses is sent again whatever it is.
 fn needs_retryable_writes(test: &Test) -> bool {
     let asked = test.operations.iter().map(writes_asked).sum::<usize>();
@@ -50,15 +50,20 @@ fn needs_retryable_writes(test: &Test) -> bool {
         let numbered = expected.events.iter().any(is_numbered);
         numbered || (writes.count() > asked && !is_overloaded)
     });
-    let may_fail = |operation: &Operation| !matches!(operation.expected, Expected::Result(_));
+    let may_fail = |operation: &Operation| match &operation.expected {
+        Expected::Result(_) => false,
+        // One try alone is done in time.
+        Expected::Error(error) => error.is_timeout_error != Some(true),
+        Expected::Anything => true,
+    };
     let points = || test.operations.iter().filter_map(fail_point);
     let is_cut = has_label(test, "RetryableWriteError") || points().any(cuts_writes);
-    let succeeds = is_cut && !test.operations.iter().any(may_fail);
+    let goes_on = is_cut && !test.operations.iter().any(may_fail);
     let is_of_writes = |point: &Document| {
         let name = point.get_str("configureFailPoint");
         name.is_ok_and(|name| name == "onPrimaryTransactionalWrite")
     };
-    shows || succeeds || points().any(is_of_writes)
+    shows || goes_on || points().any(is_of_writes)
 }
 
 fn is_write(event: &ExpectedEvent) -> bool {

@@ -1,5 +1,7 @@
 //! Several writes to one collection, in as few commands as their order allows.
 
+use std::time::{Duration, Instant};
+
 use bson::{Bson, Document, doc};
 
 use super::Given;
@@ -30,6 +32,11 @@ pub(super) async fn write(target: &Target, given: Given) -> Op<Yield> {
     if requests.is_empty() {
         return Err(OpError::Invalid("there is nothing to write".to_owned()));
     }
+    let mut common = common;
+    let began = Instant::now();
+    let limit = common
+        .effective_timeout(target)
+        .filter(|limit| !limit.is_zero());
     let mut result = Tally::default();
     let mut failed: Option<WriteError> = None;
     for batch in batches(requests)? {
@@ -38,6 +45,11 @@ pub(super) async fn write(target: &Target, given: Given) -> Op<Yield> {
             name: target.name()?, "ordered": ordered, list: batch.statements.clone(),
         };
         command.extend(shared.clone());
+        if let Some(limit) = limit {
+            // The whole has one limit; none left is not the same as no limit.
+            let left = limit.saturating_sub(began.elapsed());
+            common.timeout = Some(left.max(Duration::from_nanos(1)));
+        }
         let given = (Arguments::new(Document::new()), common.clone());
         let call = Call::new((command, Kind::Write), target, given)?;
         let reply = call.run(target).await?;

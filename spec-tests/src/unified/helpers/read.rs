@@ -1,7 +1,7 @@
 //! Reads: generic commands, finds, aggregations and counts.
 
 use bson::{Bson, Document, doc};
-use mongo_client::CursorType;
+use mongo_client::{CursorType, TimeoutMode};
 
 use super::call::{Call, CursorOptions, Kind, exhaust};
 use super::{Given, documents_of};
@@ -167,6 +167,10 @@ pub(super) async fn aggregate(target: &Target, given: Given) -> Op<Yield> {
         .clone()
         .map_or(Bson::Int32(1), Bson::String);
     let options = CursorOptions::take(&mut arguments)?;
+    if writes && options.timeout_mode == Some(TimeoutMode::Iteration) {
+        let message = "an aggregation that writes is not iterated".to_owned();
+        return Err(OpError::Invalid(message));
+    }
     let mut cursor = Document::new();
     // What only writes has no batch.
     if let Some(size) = options.batch_size.filter(|_| !writes) {
