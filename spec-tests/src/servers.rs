@@ -66,6 +66,7 @@ const THREE_MEMBERS: &[(&str, &str)] = &[
         "replicaset-emit-topology-changed-before-close",
     ),
     ("sdam/unified", "rediscover-quickly-after-step-down"),
+    ("server-selection/logging", "replica-set"),
 ];
 
 /// All kinds, the preferred ones first.
@@ -96,11 +97,11 @@ pub const KINDS: &[Kind] = {
         kind("standalone of 4.4", Standalone, ServerVersion::V4_4),
         kind("standalone of 4.2", Standalone, ServerVersion::V4_2),
         kind("sharded, relayed", Sharded, ServerVersion::Default),
-        kind(
-            "load-balanced, relayed",
-            LoadBalanced,
-            ServerVersion::Default,
-        ),
+        kind("balanced, relayed", LoadBalanced, ServerVersion::Default),
+        Kind {
+            auth: true,
+            ..kind("balanced, auth, relayed", LoadBalanced, ServerVersion::Default)
+        },
     ]
 };
 
