@@ -80,6 +80,7 @@ pub(crate) fn follow(
                     database,
                     command,
                     deadline,
+                    ..
                 } => {
                     let outcome = server.run(&database, &command, deadline);
                     let outcome = match outcome {

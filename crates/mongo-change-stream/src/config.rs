@@ -25,6 +25,10 @@ pub struct StreamConfig {
     pub invalidate: OnInvalidate,
     /// What to do with events that are too large.
     pub oversize: Oversize,
+    /// Exhaust mode: the server sends batch after batch unasked, which saves a round trip for each.
+    /// Where a server does not, the stream asks as usual. The window holds all the same: while it
+    /// is full nothing is read. A stream that is given up on the way costs its connection.
+    pub exhaust: bool,
 }
 
 impl Default for StreamConfig {
@@ -38,6 +42,7 @@ impl Default for StreamConfig {
             history_lost: HistoryLost::default(),
             invalidate: OnInvalidate::default(),
             oversize: Oversize::default(),
+            exhaust: false,
         }
     }
 }

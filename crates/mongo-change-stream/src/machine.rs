@@ -48,6 +48,13 @@ pub enum Input {
         /// Of the connection that ran the command, as its handshake had it.
         max_wire_version: i32,
     },
+    /// The same, and the server sends another reply unasked (`moreToCome`).
+    StreamedReplyReceived {
+        /// The reply's body.
+        reply: Document,
+        /// Of the connection that ran the command, as its handshake had it.
+        max_wire_version: i32,
+    },
     /// The command under way brought no reply.
     CommandFailed {
         /// Why.
@@ -63,8 +70,8 @@ pub enum Input {
     Close,
 }
 
-/// What the machine orders. There is never more than one `Aggregate` or `GetMore` under way; its
-/// outcome is the next input about a command.
+/// What the machine orders. There is never more than one `Aggregate`, `GetMore` or `ReadReply` under
+/// way; its outcome is the next input about a command.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Action {
@@ -94,6 +101,14 @@ pub enum Action {
         /// From sending it to having its reply; then it has failed with
         /// [`FailureKind::Timeout`](crate::FailureKind::Timeout).
         deadline: Duration,
+        /// Whether to allow the server to send more replies than one (`exhaustAllowed`).
+        exhaust: bool,
+    },
+    /// Read the next reply that the server sends unasked on the bound connection; told as that of a
+    /// `GetMore`.
+    ReadReply {
+        /// Until the reply is there.
+        deadline: Duration,
     },
     /// Run this on the server that owns the cursor and on no other, if it can still be reached.
     /// The result is nobody's business, and what follows must not wait for it.
@@ -104,7 +119,8 @@ pub enum Action {
         command: RawDocumentBuf,
     },
     /// The bound connection is no longer needed, if there is one. When the stream closes during a
-    /// `getMore`, its reply has not been read: such a connection is closed, not reused.
+    /// `getMore`, or while the server sends unasked, there are replies that nobody has read: such a
+    /// connection is closed, not reused, and never used for `KillCursors`.
     Unbind,
     /// Pass this to the consumer's [`BatchReader`](crate::BatchReader). An empty batch counts as
     /// an answer to a demand too.
@@ -198,12 +214,15 @@ enum State {
     Open {
         cursor: Cursor,
         opened_at: Instant,
+        /// The server sends the next reply unasked.
+        streams: bool,
     },
-    /// A `getMore` is under way.
+    /// A reply is under way, to a `getMore` that was sent, or unasked.
     Fetching {
         cursor: Cursor,
         opened_at: Instant,
-        sent_at: Instant,
+        /// If it was asked for.
+        sent_at: Option<Instant>,
     },
     /// The next resume waits for its time.
     BackingOff {
@@ -252,7 +271,13 @@ impl ChangeStreamMachine {
                 reply,
                 max_wire_version,
             } => {
-                self.answered(&CommandReply::new(reply), max_wire_version, now);
+                self.answered(&CommandReply::new(reply), (max_wire_version, false), now);
+            }
+            Input::StreamedReplyReceived {
+                reply,
+                max_wire_version,
+            } => {
+                self.answered(&CommandReply::new(reply), (max_wire_version, true), now);
             }
             Input::CommandFailed { failure } => {
                 let Some(phase) = self.phase() else { return };

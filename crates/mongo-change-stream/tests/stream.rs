@@ -17,6 +17,8 @@ mod commands;
 mod errors;
 #[path = "stream/events.rs"]
 mod events;
+#[path = "stream/exhaust.rs"]
+mod exhaust;
 #[path = "stream/filters.rs"]
 mod filters;
 #[path = "stream/harness.rs"]

@@ -144,6 +144,11 @@ impl Connection {
         self.awaited.is_none() && self.received.is_empty()
     }
 
+    /// Whether the server sends another reply unasked.
+    pub(crate) fn has_more_to_come(&self) -> bool {
+        self.awaited.is_some()
+    }
+
     /// Sends one command and reads its one reply, whatever the reply says.
     ///
     /// Dropping the future leaves the connection busy, so that it will be closed.

@@ -18,7 +18,7 @@ use crate::client::Client;
 use crate::deadline::{Deadline, Late};
 use crate::error::{Error, Result, SessionMisuse, codes};
 use crate::events::name_of;
-use crate::pool::{Pool, PooledConnection};
+use crate::pool::{Exchange, Pool, PooledConnection};
 use crate::session::{ActiveSession, ClusterTime, Sessions};
 
 /// One command and how it is to be run.
@@ -68,6 +68,8 @@ pub(crate) struct Beside<'a> {
     pub(crate) max_time: Option<i64>,
     /// How long the answer may take.
     pub(crate) limit: Option<Duration>,
+    /// Whether the server may send more replies than one.
+    pub(crate) exhaust: bool,
 }
 
 /// What one try leaves to the next.
@@ -176,6 +178,7 @@ impl Client {
             read_concern: call.read_concern,
             max_time: max_time.filter(|_| call.sends_max_time),
             limit: self.limit_of_answer(call.deadline, call.limit),
+            exhaust: false,
         };
         let reply = bound.send(call.command, &beside).await?;
         Ok((bound, reply))
@@ -291,7 +294,14 @@ impl Bound {
         let in_flight = self.context.session.as_ref().map(ActiveSession::send);
         let result = self
             .connection
-            .exchange(command, &envelope, beside.limit)
+            .exchange(
+                Exchange::Command {
+                    command,
+                    envelope: &envelope,
+                    exhaust: beside.exhaust,
+                },
+                beside.limit,
+            )
             .await;
         let is_settled = result
             .as_ref()
@@ -303,6 +313,16 @@ impl Bound {
             self.learn(reply);
         }
         result
+    }
+
+    /// Reads the next reply of those that the server sends unasked.
+    pub(crate) async fn receive_unasked(
+        &mut self,
+        limit: Option<Duration>,
+    ) -> Result<CommandReply> {
+        let reply = self.connection.exchange(Exchange::NextReply, limit).await?;
+        self.learn(&reply);
+        Ok(reply)
     }
 
     /// The error that a reply reports.

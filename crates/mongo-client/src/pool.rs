@@ -23,7 +23,7 @@ use crate::events::Events;
 use crate::tasks::{Tasks, now, sleep_until};
 use crate::topology::TopologyHandle;
 
-pub(crate) use self::checked_out::PooledConnection;
+pub(crate) use self::checked_out::{Exchange, PooledConnection};
 pub use self::limits::PoolLimits;
 
 /// What all pools of a client have in common.

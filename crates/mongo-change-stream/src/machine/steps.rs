@@ -23,6 +23,8 @@ struct Answer {
     cursor: CursorReply,
     operation_time: Option<Timestamp>,
     max_wire_version: i32,
+    /// The server sends another one unasked.
+    more_to_come: bool,
 }
 
 impl ChangeStreamMachine {
@@ -57,16 +59,26 @@ impl ChangeStreamMachine {
             return;
         }
         match std::mem::replace(&mut self.state, State::Finished) {
-            State::Open { cursor, opened_at } => {
-                self.actions.push_back(Action::GetMore {
-                    database: cursor.database().to_owned(),
-                    command: cursor.get_more(),
-                    deadline: self.deadline(),
+            State::Open {
+                cursor,
+                opened_at,
+                streams,
+            } => {
+                let deadline = self.deadline();
+                self.actions.push_back(if streams {
+                    Action::ReadReply { deadline }
+                } else {
+                    Action::GetMore {
+                        database: cursor.database().to_owned(),
+                        command: cursor.get_more(),
+                        deadline,
+                        exhaust: self.config.exhaust,
+                    }
                 });
                 self.state = State::Fetching {
                     cursor,
                     opened_at,
-                    sent_at: now,
+                    sent_at: (!streams).then_some(now),
                 };
             }
             other => self.state = other,
@@ -87,7 +99,12 @@ impl ChangeStreamMachine {
         limit.saturating_mul(1 << self.missed_deadlines.min(MOST_DOUBLINGS))
     }
 
-    pub(super) fn answered(&mut self, reply: &CommandReply, max_wire_version: i32, now: Instant) {
+    pub(super) fn answered(
+        &mut self,
+        reply: &CommandReply,
+        (max_wire_version, more_to_come): (i32, bool),
+        now: Instant,
+    ) {
         let Some(phase) = self.phase() else { return };
         match reply.server_error() {
             Ok(None) => {}
@@ -110,6 +127,7 @@ impl ChangeStreamMachine {
                         cursor,
                         operation_time,
                         max_wire_version,
+                        more_to_come,
                     },
                     now,
                 );
@@ -134,9 +152,12 @@ impl ChangeStreamMachine {
                 opened_at,
                 sent_at,
             } => {
-                let took = now.saturating_duration_since(sent_at);
-                self.pace
-                    .answered(took, !answer.cursor.batch.is_empty(), now);
+                // What comes unasked comes at the server's own pace.
+                if let Some(sent_at) = sent_at {
+                    let took = now.saturating_duration_since(sent_at);
+                    self.pace
+                        .answered(took, !answer.cursor.batch.is_empty(), now);
+                }
                 self.missed_deadlines = 0;
                 (cursor.refreshed(&self.request, id, namespace), opened_at)
             }
@@ -146,9 +167,16 @@ impl ChangeStreamMachine {
             }
             other => return self.state = other,
         };
+        let streams = answer.more_to_come;
         match self.deliver(answer, now) {
             Ok(()) if id == 0 => self.exhausted(now),
-            Ok(()) => self.state = State::Open { cursor, opened_at },
+            Ok(()) => {
+                self.state = State::Open {
+                    cursor,
+                    opened_at,
+                    streams,
+                };
+            }
             Err(error) => self.finish((id != 0).then_some(cursor), Err(error)),
         }
     }

@@ -31,6 +31,8 @@ pub(crate) struct Stream {
     pub(crate) wire: i32,
     pub(crate) log: Vec<String>,
     pub(crate) command: Option<Command>,
+    /// A reply is to be read that comes unasked.
+    pub(crate) reading: bool,
     pub(crate) killed: Vec<Document>,
     pub(crate) events: Vec<StreamEvent>,
     pub(crate) delivered: Vec<StreamBatch>,
@@ -45,6 +47,7 @@ pub(crate) struct Command {
     pub(crate) database: String,
     pub(crate) body: Document,
     pub(crate) deadline: Option<Duration>,
+    pub(crate) exhaust: bool,
 }
 
 impl Command {
@@ -105,6 +108,7 @@ impl Stream {
             wire: WIRE_6_0,
             log: Vec::new(),
             command: None,
+            reading: false,
             killed: Vec::new(),
             events: Vec::new(),
             delivered: Vec::new(),
@@ -133,18 +137,21 @@ impl Stream {
                         database,
                         body: decode(&command),
                         deadline: Some(deadline),
+                        exhaust: false,
                     });
                 }
                 Action::GetMore {
                     database,
                     command,
                     deadline,
+                    exhaust,
                 } => {
                     let deadline = Some(deadline);
                     self.order(Command {
                         database,
                         body: decode(&command),
                         deadline,
+                        exhaust,
                     });
                 }
                 Action::KillCursors { database, command } => {
@@ -152,7 +159,11 @@ impl Stream {
                     command.insert("$db", database);
                     self.killed.push(command);
                 }
-                Action::Unbind => self.command = None,
+                Action::ReadReply { .. } => {
+                    assert!(self.command.is_none() && !self.reading);
+                    self.reading = true;
+                }
+                Action::Unbind => (self.command, self.reading) = (None, false),
                 Action::Deliver(batch) => {
                     self.delivered.push(batch.clone());
                     self.waiting += usize::from(!batch.is_empty());

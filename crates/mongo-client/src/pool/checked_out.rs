@@ -7,7 +7,7 @@ use bson::RawDocument;
 use bson::oid::ObjectId;
 use mongo_topology::{ApplicationError, ErrorPhase, HelloReply};
 use mongo_uri::ServerAddress;
-use mongo_wire::CommandReply;
+use mongo_wire::{CommandReply, Flags};
 use tokio::sync::watch;
 
 use super::machine::{ConnectionId, Input, Standing};
@@ -16,6 +16,20 @@ use crate::connection::{Connection, within};
 use crate::error::{Error, IoAction, Result};
 use crate::events::{CommandOrigin, Observation};
 use crate::session::{ClusterClock, ClusterTime};
+
+/// What comes next on a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Exchange<'a> {
+    /// A command, and its reply.
+    Command {
+        command: &'a RawDocument,
+        envelope: &'a RawDocument,
+        /// Whether the server may send more replies than one.
+        exhaust: bool,
+    },
+    /// A reply that the server sends unasked.
+    NextReply,
+}
 
 /// A connection that is checked out; dropping it checks it in.
 #[derive(Debug)]
@@ -114,16 +128,35 @@ impl PooledConnection {
     /// Dropping the future closes the connection when it is dropped.
     pub(crate) async fn exchange(
         &mut self,
-        command: &RawDocument,
-        envelope: &RawDocument,
+        turn: Exchange<'_>,
         limit: Option<Duration>,
     ) -> Result<CommandReply> {
-        let observation = self.observe(command, envelope);
+        let observation = match turn {
+            Exchange::Command {
+                command, envelope, ..
+            } => self.observe(command, envelope),
+            Exchange::NextReply => None,
+        };
         let server = &self.pool.server.address;
         let Some(connection) = self.connection.as_mut() else {
             return Err(self.pool.gone());
         };
-        let exchange = connection.exchange(command, envelope);
+        let exchange = async {
+            if let Exchange::Command {
+                command,
+                envelope,
+                exhaust,
+            } = turn
+            {
+                let flags = if exhaust {
+                    Flags::EXHAUST_ALLOWED
+                } else {
+                    Flags::empty()
+                };
+                connection.send(command, envelope, flags).await?;
+            }
+            connection.receive().await.map(|(reply, _)| reply)
+        };
         let result = tokio::select! {
             biased;
             result = within(limit, server, IoAction::Receive, exchange) => Ok(result),
@@ -144,6 +177,13 @@ impl PooledConnection {
             Err(_) => {}
         }
         result
+    }
+
+    /// Whether the server sends another reply unasked.
+    pub(crate) fn has_more_to_come(&self) -> bool {
+        self.connection
+            .as_ref()
+            .is_some_and(Connection::has_more_to_come)
     }
 
     /// Resolves when the pool has moved on: it was cleared or closed since this connection was

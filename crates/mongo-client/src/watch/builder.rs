@@ -209,6 +209,16 @@ impl Watch {
         self
     }
 
+    /// Exhaust mode: the server sends batch after batch unasked, which saves a round trip for each.
+    /// Where it does not, a mongos before 7.1 for one, the stream asks as usual. What is read ahead
+    /// is bounded as ever; the rest waits at the server. Giving such a stream up costs a connection.
+    ///
+    /// Replies that come unasked are not published as commands ([`events`](crate::events)).
+    pub fn exhaust(mut self, exhaust: bool) -> Self {
+        self.config.exhaust = exhaust;
+        self
+    }
+
     /// All that tunes the stream beyond the options the server sees.
     pub fn config(mut self, config: StreamConfig) -> Self {
         self.config = config;

@@ -135,13 +135,12 @@ impl Task {
                     )));
                 }
                 Action::GetMore {
-                    command, deadline, ..
-                } => {
-                    progress.running = Some(match progress.bound.take() {
-                        Some(bound) => Box::pin(get_more(bound, command, deadline)),
-                        None => Box::pin(std::future::ready((None, unbound()))),
-                    });
-                }
+                    command,
+                    deadline,
+                    exhaust,
+                    ..
+                } => progress.fetch(Some(command), deadline, exhaust),
+                Action::ReadReply { deadline } => progress.fetch(None, deadline, true),
                 Action::KillCursors { command, .. } => progress.kill(command),
                 Action::Unbind => {
                     // A command under way is given up together with its connection.
@@ -210,9 +209,19 @@ impl Drop for Task {
 }
 
 impl Progress {
+    /// Runs a `getMore`, or reads what the server sends unasked.
+    fn fetch(&mut self, command: Option<RawDocumentBuf>, deadline: Duration, exhaust: bool) {
+        self.running = Some(match self.bound.take() {
+            Some(bound) => Box::pin(get_more(bound, command, deadline, exhaust)),
+            None => Box::pin(std::future::ready((None, unbound()))),
+        });
+    }
+
     /// Kills a cursor in the background, on its own server and no other.
     fn kill(&mut self, command: RawDocumentBuf) {
+        // A connection on which the server still sends takes no command.
         let bound = self.bound.take();
+        let bound = bound.filter(|bound| !bound.connection.has_more_to_come());
         let Some(owner) = &self.owner else { return };
         let (pool, context) = (Arc::clone(&owner.pool), owner.context.clone());
         // Those that are done need not be kept.
@@ -270,18 +279,26 @@ async fn aggregate(
 
 async fn get_more(
     mut bound: Bound,
-    command: RawDocumentBuf,
+    command: Option<RawDocumentBuf>,
     deadline: Duration,
+    exhaust: bool,
 ) -> (Option<Bound>, Input) {
     let outdated = bound.connection.outdated();
     let limit = Some(deadline);
     let beside = Beside {
         limit,
+        exhaust,
         ..Beside::default()
+    };
+    let fetch = async {
+        match &command {
+            Some(command) => bound.send(command, &beside).await,
+            None => bound.receive_unasked(limit).await,
+        }
     };
     let result = tokio::select! {
         biased;
-        result = bound.send(&command, &beside) => result,
+        result = fetch => result,
         error = outdated => Err(error),
     };
     match result {
@@ -296,13 +313,20 @@ async fn get_more(
 
 fn answered(bound: Bound, reply: mongo_wire::CommandReply) -> (Option<Bound>, Input) {
     let max_wire_version = bound.connection.max_wire_version();
-    (
-        Some(bound),
-        Input::ReplyReceived {
-            reply: reply.into_document(),
+    let more_to_come = bound.connection.has_more_to_come();
+    let reply = reply.into_document();
+    let input = if more_to_come {
+        Input::StreamedReplyReceived {
+            reply,
             max_wire_version,
-        },
-    )
+        }
+    } else {
+        Input::ReplyReceived {
+            reply,
+            max_wire_version,
+        }
+    };
+    (Some(bound), input)
 }
 
 fn failed(error: Error) -> Input {
