@@ -174,19 +174,20 @@ impl Connection {
         );
         self.last_request_id = self.next_request_id();
         let request_id = self.last_request_id;
-        let (command, envelope) = (command.into(), envelope.into());
-        let mut body = CommandBody::new(&command).elements_of(&envelope);
+        let mut body = CommandBody::of_raw(command).raw_elements_of(envelope);
         if let Some(declared) = &self.declared {
             body = body.elements_of(declared);
         }
-        let body = body.into_document(&self.limits)?;
         self.to_send.clear();
-        let message = OpMsg::new(request_id, body).with_flags(flags);
         match self.compressor {
             Some(compressor) => {
+                let body = body.into_document(&self.limits)?;
+                let message = OpMsg::new(request_id, body).with_flags(flags);
                 message.encode_compressed(&mut self.to_send, compressor, &self.limits)?;
             }
-            None => message.encode(&mut self.to_send, &self.limits)?,
+            None => {
+                body.encode_message(request_id, flags, &mut self.to_send, &self.limits)?;
+            }
         }
         self.awaited = Some(Awaited {
             response_to: request_id,

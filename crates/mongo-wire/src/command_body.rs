@@ -9,6 +9,7 @@ use crate::{
     elements,
     error::{EncodeError, Limit},
     limits::Limits,
+    op_msg::{self, Flags},
 };
 
 /// Puts elements such as `$db`, `lsid` or `$clusterTime` behind a command's own elements.
@@ -33,15 +34,28 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct CommandBody<'a> {
-    command: &'a Document,
+    /// Length prefix and closing zero included.
+    command: &'a [u8],
     added: BytesMut,
 }
+
+/// Room for what is usually added, so that it is reserved once.
+const USUALLY_ADDED: usize = 256;
 
 impl<'a> CommandBody<'a> {
     /// A command with nothing beside it yet.
     pub fn new(command: &'a Document) -> Self {
         Self {
-            command,
+            command: command.as_bytes(),
+            added: BytesMut::new(),
+        }
+    }
+
+    /// As [`new`](Self::new), of a raw document.
+    #[cfg(feature = "bson")]
+    pub fn of_raw(command: &'a bson::RawDocument) -> Self {
+        Self {
+            command: command.as_bytes(),
             added: BytesMut::new(),
         }
     }
@@ -93,7 +107,15 @@ impl<'a> CommandBody<'a> {
     /// Adds all elements of a document, whatever their types, as they are.
     #[must_use]
     pub fn elements_of(mut self, document: &Document) -> Self {
-        self.added.put_slice(elements_of(document));
+        self.put_elements(document.as_bytes());
+        self
+    }
+
+    /// As [`elements_of`](Self::elements_of), of a raw document.
+    #[cfg(feature = "bson")]
+    #[must_use]
+    pub fn raw_elements_of(mut self, document: &bson::RawDocument) -> Self {
+        self.put_elements(document.as_bytes());
         self
     }
 
@@ -111,6 +133,33 @@ impl<'a> CommandBody<'a> {
     /// # Errors
     /// When the body exceeds [`Limits::max_document_len`].
     pub fn encode(&self, dst: &mut BytesMut, limits: &Limits) -> Result<(), EncodeError> {
+        let length = self.checked_len(limits)?;
+        dst.reserve(self.len());
+        self.put(length, dst);
+        Ok(())
+    }
+
+    /// Appends an `OP_MSG` with this body and nothing else: the same as an [`OpMsg`](crate::OpMsg) of
+    /// [`into_document`](Self::into_document), without a copy on the way. `dst` stays as it is on
+    /// an error.
+    ///
+    /// # Errors
+    /// When a limit is exceeded, or a required flag is set that nobody knows.
+    pub fn encode_message(
+        &self,
+        request_id: i32,
+        flags: Flags,
+        dst: &mut BytesMut,
+        limits: &Limits,
+    ) -> Result<(), EncodeError> {
+        let length = self.checked_len(limits)?;
+        op_msg::put_message(request_id, flags, self.len(), dst, limits, |dst| {
+            self.put(length, dst);
+        })
+    }
+
+    /// The length, within the limit and the 31 bits of the field.
+    fn checked_len(&self, limits: &Limits) -> Result<u32, EncodeError> {
         let found = self.len();
         let ceiling = usize::try_from(i32::MAX).unwrap_or(usize::MAX);
         let maximum = limits.max_document_len.min(ceiling);
@@ -121,12 +170,21 @@ impl<'a> CommandBody<'a> {
                 found,
             });
         }
-        dst.reserve(found);
-        dst.put_u32_le(u32::try_from(found).expect("31 bits at most"));
-        dst.put_slice(elements_of(self.command));
+        Ok(u32::try_from(found).expect("31 bits at most"))
+    }
+
+    fn put(&self, length: u32, dst: &mut BytesMut) {
+        dst.put_u32_le(length);
+        dst.put_slice(elements_in(self.command));
         dst.put_slice(&self.added);
         dst.put_u8(0);
-        Ok(())
+    }
+
+    fn put_elements(&mut self, document: &[u8]) {
+        if self.added.is_empty() {
+            self.added.reserve(USUALLY_ADDED);
+        }
+        self.added.put_slice(elements_in(document));
     }
 
     /// The body as a document of its own.
@@ -134,9 +192,6 @@ impl<'a> CommandBody<'a> {
     /// # Errors
     /// When it exceeds [`Limits::max_document_len`].
     pub fn into_document(self, limits: &Limits) -> Result<Document, EncodeError> {
-        if self.added.is_empty() && self.len() <= limits.max_document_len {
-            return Ok(self.command.clone());
-        }
         let mut body = BytesMut::new();
         self.encode(&mut body, limits)?;
         Ok(Document::from_bytes(body).expect("length and closing zero were just written"))
@@ -149,9 +204,8 @@ impl<'a> CommandBody<'a> {
 }
 
 /// The bytes between the length prefix and the closing zero.
-fn elements_of(document: &Document) -> &[u8] {
-    let bytes = document.as_bytes();
-    &bytes[4..bytes.len() - 1]
+fn elements_in(document: &[u8]) -> &[u8] {
+    &document[4..document.len() - 1]
 }
 
 impl fmt::Debug for CommandBody<'_> {
@@ -168,6 +222,7 @@ impl fmt::Debug for CommandBody<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::OpMsg;
     use crate::testing::{EMPTY, PING, document, hex};
 
     #[test]
@@ -189,12 +244,37 @@ mod tests {
     }
 
     #[test]
-    fn command_alone_is_not_copied() {
+    fn message_around_a_body_is_that_of_its_document() {
         let ping = document(PING);
-        let body = CommandBody::new(&ping)
-            .into_document(&Limits::default())
-            .unwrap();
-        assert_eq!(body.as_bytes().as_ptr(), ping.as_bytes().as_ptr());
+        let limits = Limits::default();
+        for flags in [
+            Flags::empty(),
+            Flags::CHECKSUM_PRESENT | Flags::EXHAUST_ALLOWED,
+        ] {
+            let body = CommandBody::new(&ping).int32(c"i", 1);
+            let mut direct = BytesMut::new();
+            body.encode_message(7, flags, &mut direct, &limits).unwrap();
+            let mut expected = BytesMut::new();
+            let message = OpMsg::new(7, body.into_document(&limits).unwrap());
+            message
+                .with_flags(flags)
+                .encode(&mut expected, &limits)
+                .unwrap();
+            assert_eq!(direct, expected, "{flags:?}");
+        }
+        let body = CommandBody::new(&ping);
+        let mut dst = BytesMut::from(&b"before"[..]);
+        let unknown = Flags::from_bits(1 << 9);
+        assert!(body.encode_message(7, unknown, &mut dst, &limits).is_err());
+        let limits = Limits {
+            max_message_len: 30,
+            ..limits
+        };
+        assert!(
+            body.encode_message(7, Flags::empty(), &mut dst, &limits)
+                .is_err()
+        );
+        assert_eq!(dst, b"before"[..]);
     }
 
     #[test]

@@ -320,10 +320,7 @@ impl OpMsg {
             }
         };
         within(Limit::Sections, self.sections.len())?;
-        if self.flags.unknown_required() != 0 {
-            let found = self.flags.unknown_required();
-            return Err(EncodeError::Misuse(Breach::RequiredFlags { found }));
-        }
+        check_flags(self.flags)?;
         let mut has_body = false;
         for (index, section) in self.sections.iter().enumerate() {
             match section {
@@ -344,6 +341,48 @@ impl OpMsg {
             return Err(EncodeError::Misuse(Breach::NoBody));
         }
         frame::encoded_length(self.encoded_len(), limits)
+    }
+}
+
+/// Appends a message of one body, which `put_body` writes in so many bytes.
+pub(crate) fn put_message(
+    request_id: i32,
+    flags: Flags,
+    body_len: usize,
+    dst: &mut BytesMut,
+    limits: &Limits,
+    put_body: impl FnOnce(&mut BytesMut),
+) -> Result<(), EncodeError> {
+    check_flags(flags)?;
+    let checksum = if flags.contains(Flags::CHECKSUM_PRESENT) {
+        CHECKSUM_LEN
+    } else {
+        0
+    };
+    let len = Header::LEN + FLAGS_LEN + 1 + body_len + checksum;
+    let message_length = frame::encoded_length(len, limits)?;
+    let start = dst.len();
+    dst.reserve(len);
+    Header {
+        message_length,
+        request_id,
+        response_to: 0,
+        op_code: OpCode::OP_MSG,
+    }
+    .put(dst);
+    dst.put_u32_le(flags.bits());
+    dst.put_u8(KIND_BODY);
+    put_body(dst);
+    if checksum > 0 {
+        dst.put_u32_le(crc32c::crc32c(&dst[start..]));
+    }
+    Ok(())
+}
+
+fn check_flags(flags: Flags) -> Result<(), EncodeError> {
+    match flags.unknown_required() {
+        0 => Ok(()),
+        found => Err(EncodeError::Misuse(Breach::RequiredFlags { found })),
     }
 }
 
