@@ -204,7 +204,6 @@ async fn what_is_not_there_yet_is_refused_before_anything_is_sent() {
     for uri in [
         "mongodb://user@localhost/?authMechanism=GSSAPI",
         "mongodb://key:secret@localhost/?authMechanism=MONGODB-AWS",
-        "mongodb://localhost/?loadBalanced=true",
     ] {
         let error = Client::new(uri).unwrap_err();
         assert!(

@@ -378,6 +378,7 @@ pub(crate) fn connector(options: &ClientOptions, config: &TopologyConfig) -> Res
     Ok(Connector {
         handshake: Handshake::new(uri.app_name.as_deref(), &Environment::of_this_process())
             .with_compressors(compressors)
+            .behind_load_balancer(uri.load_balanced == Some(true))
             .with_authenticator(authenticator),
         first_hello: config.first_hello(),
         transport: Transport::new(options, timeout)?,
@@ -432,7 +433,6 @@ fn without_effect(options: &UriOptions) -> Vec<Warning> {
 
 fn refuse_unsupported(client_options: &ClientOptions) -> Result<()> {
     let uri = &client_options.uri;
-    let options = &uri.options;
     if uri.hosts.is_empty() {
         return Err(Error::Misuse(Misuse::Unresolved));
     }
@@ -446,7 +446,6 @@ fn refuse_unsupported(client_options: &ClientOptions) -> Result<()> {
             "TLS (the feature `tls`, which this build lacks)",
         ),
         (has_socket && cfg!(not(unix)), "a unix socket"),
-        (options.load_balanced == Some(true), "load balancing"),
     ];
     match asked.into_iter().find(|(asked, _)| *asked) {
         Some((_, what)) => Err(Error::Misuse(Misuse::Unsupported { what })),

@@ -305,6 +305,13 @@ pub enum Violation {
     /// `moreToCome` on the reply of a request that did not allow it.
     #[error("the reply announces more replies, which the request did not allow")]
     UnexpectedMoreToCome,
+    /// Behind a load balancer, or where one should be, the hello names no service (Load Balancers,
+    /// "Connection Establishment").
+    #[error(
+        "Driver attempted to initialize in load balancing mode, but the server does not support \
+         this mode."
+    )]
+    NoServiceId,
     /// The hello announces a limit within which nothing can be said.
     #[error("the server's {field} is {announced}, too little for any command")]
     SizeLimit {

@@ -5,9 +5,9 @@
 //! decisions are made by pure machines of other crates ([`sdam`], [`change_stream`], [`wire`],
 //! [`uri`]); this crate brings sockets, tasks and a clock.
 //!
-//! It is no driver: no CRUD, no query builder, no result types, no transactions. It has no load
-//! balancing yet, nor the mechanisms MONGODB-AWS, MONGODB-OIDC and GSSAPI; a connection string that
-//! needs one of them is refused with a clear error, not ignored.
+//! It is no driver: no CRUD, no query builder, no result types, no transactions. It has no
+//! mechanisms MONGODB-AWS, MONGODB-OIDC and GSSAPI yet; a connection string that needs one of them is
+//! refused with a clear error, not ignored.
 //!
 //! The servers of a `mongodb+srv` connection string stand in DNS: [`Client::connect`] looks them up
 //! in the name servers of `/etc/resolv.conf`, or with the caller's own [`Resolver`].

@@ -262,8 +262,9 @@ impl Client {
         session: Option<ActiveSession>,
     ) -> Result<Option<ActiveSession>> {
         let hello = connection.hello();
-        let has_sessions =
-            hello.is_some_and(|hello| hello.logical_session_timeout_minutes.is_some());
+        let has_sessions = hello
+            .is_some_and(|hello| hello.logical_session_timeout_minutes.is_some())
+            || self.settings().is_load_balanced;
         let is_acknowledged = call.is_read || !is_unacknowledged(call.command);
         let explicit = session.as_ref().filter(|session| session.is_explicit());
         let misuse = match explicit {

@@ -207,7 +207,7 @@ impl Topology {
         };
         let (publish, snapshots) = watch::channel(first);
         let logs = events.logs();
-        let task = Task {
+        let mut task = Task {
             machine,
             pool_context: PoolContext {
                 limits,
@@ -222,6 +222,8 @@ impl Topology {
             seed_list,
             failures: Arc::default(),
         };
+        // A load balancer can be selected at once, so its pool must be there.
+        task.carry_out(false);
         tasks.spawn(task.run(inbox));
         Self {
             logs,
@@ -424,7 +426,6 @@ struct MonitorTasks {
 impl Task {
     async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Told>) {
         let mut closed = false;
-        self.carry_out(closed);
         while !closed {
             let timeout = self.machine.poll_timeout();
             tokio::select! {
@@ -513,7 +514,11 @@ impl Task {
         // The machine makes a new description for every check that has ended, even an equal one,
         // and waiters look at each. Nothing else may wake them: they would ask for checks again.
         let description = self.machine.description();
-        if closed || !Arc::ptr_eq(&self.publish.borrow().description, &description) {
+        let is_known = {
+            let known = self.publish.borrow();
+            Arc::ptr_eq(&known.description, &description) && Arc::ptr_eq(&known.pools, &self.pools)
+        };
+        if closed || !is_known {
             let pools = Arc::clone(&self.pools);
             self.publish.send_replace(Snapshot {
                 description,

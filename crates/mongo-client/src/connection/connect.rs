@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bson::oid::ObjectId;
 use mongo_topology::{ErrorPhase, HelloCommand};
 use mongo_uri::ServerAddress;
 
@@ -13,6 +14,8 @@ use crate::server_api::ServerApi;
 #[derive(Debug)]
 pub(crate) struct ConnectFailure {
     pub(crate) phase: ErrorPhase,
+    /// Behind a load balancer: the service that was reached.
+    pub(crate) service_id: Option<ObjectId>,
     pub(crate) error: Error,
 }
 
@@ -22,7 +25,12 @@ impl From<Error> for ConnectFailure {
             Error::Authentication(_) => ErrorPhase::Authenticating,
             _ => ErrorPhase::Connecting,
         };
-        Self { phase, error }
+        let service_id = None;
+        Self {
+            phase,
+            service_id,
+            error,
+        }
     }
 }
 
@@ -40,7 +48,8 @@ pub(crate) struct Connector {
 }
 
 impl Connector {
-    /// Opens a connection for an application's commands.
+    /// Opens a connection for an application's commands. `greeted` is called between the hello
+    /// and authentication, with the service that was reached, if the server named one.
     ///
     /// # Errors
     /// As [`Transport::open`], [`Error::Authentication`], or whatever the server answers to the
@@ -48,15 +57,19 @@ impl Connector {
     pub(crate) async fn connect(
         &self,
         server: &ServerAddress,
+        greeted: impl FnOnce(Option<ObjectId>),
     ) -> Result<Connection, ConnectFailure> {
         let mut connection = self.open(server).await?;
         let shaken = connection.shake_hands(&self.handshake, self.first_hello);
         let unfinished = within(self.timeout, server, IoAction::Handshake, shaken).await?;
+        let service_id = connection.service_id();
+        greeted(service_id);
         let authenticated = connection.authenticate(&self.handshake, unfinished);
         within(self.timeout, server, IoAction::Authenticate, authenticated)
             .await
             .map_err(|error| ConnectFailure {
                 phase: ErrorPhase::Authenticating,
+                service_id,
                 error,
             })?;
         Ok(connection)

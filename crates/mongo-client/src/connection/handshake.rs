@@ -34,6 +34,8 @@ pub(crate) struct Handshake {
     /// In the order of the client's preference; all of them built in.
     compressors: Vec<Compressor>,
     authenticator: Option<Authenticator>,
+    /// Servers must say which service they are.
+    is_load_balanced: bool,
     /// Shared by all connections, so that only the first one computes.
     keys: Mutex<ScramKeys>,
 }
@@ -44,6 +46,7 @@ impl Handshake {
             metadata: Arc::new(Mutex::new(Metadata::new(app_name, environment))),
             compressors: Vec::new(),
             authenticator: None,
+            is_load_balanced: false,
             keys: Mutex::default(),
         }
     }
@@ -59,6 +62,12 @@ impl Handshake {
         self
     }
 
+    /// Whether each connection may reach another service.
+    pub(crate) fn behind_load_balancer(mut self, is_load_balanced: bool) -> Self {
+        self.is_load_balanced = is_load_balanced;
+        self
+    }
+
     /// Authenticates the application's connections.
     pub(crate) fn with_authenticator(mut self, authenticator: Option<Authenticator>) -> Self {
         self.authenticator = authenticator;
@@ -69,6 +78,9 @@ impl Handshake {
     /// only, even when there is none to offer; monitors neither compress nor authenticate.
     pub(crate) fn command(&self, hello: HelloCommand, offer_compressors: bool) -> RawDocumentBuf {
         let mut command = hello.document();
+        if self.is_load_balanced {
+            command.append(cstr!("loadBalanced"), true);
+        }
         let metadata = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
         command.append(cstr!("client"), metadata.document().clone());
         drop(metadata);
@@ -116,7 +128,12 @@ impl Connection {
             // With credentials, a hello that fails is an authentication that fails.
             self.check(&reply, authenticator, opening.mechanism())?;
         }
-        let hello = self.parse_hello(&reply)?;
+        let mut hello = self.parse_hello(&reply)?;
+        if !handshake.is_load_balanced {
+            hello.service_id = None;
+        } else if hello.service_id.is_none() {
+            return Err(self.violation(Violation::NoServiceId));
+        }
         self.limits.max_message_len = self.message_size(&hello)?;
         self.compressor = handshake.choose_compressor(&hello);
         let unfinished = match opening {

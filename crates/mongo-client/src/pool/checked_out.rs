@@ -88,6 +88,11 @@ impl PooledConnection {
         self.operation_id = operation_id;
     }
 
+    /// Behind a load balancer: the service that this connection reaches.
+    pub(crate) fn service_id(&self) -> Option<ObjectId> {
+        self.connection.as_ref()?.service_id()
+    }
+
     /// The address behind this connection.
     pub(crate) fn server(&self) -> &ServerAddress {
         &self.pool.server.address
@@ -234,8 +239,7 @@ impl PooledConnection {
     }
 
     fn origin(&self) -> (u64, Option<ObjectId>) {
-        let service_id = self.connection.as_ref().and_then(Connection::service_id);
-        (self.generation, service_id)
+        (self.generation, self.service_id())
     }
 }
 

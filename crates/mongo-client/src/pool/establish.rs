@@ -19,24 +19,42 @@ pub(super) async fn run(
     generation: u64,
     mut standing: watch::Receiver<Standing>,
 ) {
+    let greeted = |service_id| {
+        if let Some(service) = service_id {
+            let connection = id;
+            pool.apply(
+                &Input::Greeted {
+                    connection,
+                    service,
+                },
+                None,
+            );
+        }
+    };
     let connected = tokio::select! {
         biased;
         // An error: the pool has dropped the sender together with the connection.
         _ = standing.wait_for(|_| false) => return,
-        connected = pool.context.connector.connect(&pool.server.address) => connected,
+        connected = pool.context.connector.connect(&pool.server.address, greeted) => connected,
     };
     match connected {
         Ok(connection) => {
-            let established = Input::Established {
-                connection: id,
-                service_id: connection.service_id(),
-            };
+            let established = Input::Established(id);
             if let Some(link) = pool.lock().links.get_mut(&id) {
                 link.idle = Some(connection);
             }
             pool.apply(&established, None);
         }
-        Err(ConnectFailure { phase, error }) => {
+        Err(ConnectFailure {
+            phase,
+            service_id,
+            error,
+        }) => {
+            // With a service, its own, as of the hello.
+            let generation = match service_id {
+                Some(_) => pool.lock().machine.generation_of(id),
+                None => generation,
+            };
             let error = while_opening(phase, error);
             if let Error::Authentication(refused) = &error {
                 let mut shared = pool.lock();
@@ -52,7 +70,7 @@ pub(super) async fn run(
             pool.apply(&Input::EstablishFailing(id), None);
             pool.context
                 .topology
-                .report(&pool.server, (generation, None), phase, &error)
+                .report(&pool.server, (generation, service_id), phase, &error)
                 .await;
             pool.apply(&Input::EstablishFailed(id), Some(error));
         }

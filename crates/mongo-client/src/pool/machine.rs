@@ -118,12 +118,11 @@ impl PoolMachine {
             Input::CheckOut(waiter) => self.handle_check_out(waiter, now),
             Input::WaiterLeft(waiter) => self.handle_waiter_left(waiter, now),
             Input::WaitExpired(waiter) => self.handle_wait_expired(waiter, now),
-            Input::Established {
+            Input::Greeted {
                 connection,
-                service_id,
-            } => {
-                self.handle_established(connection, service_id, now);
-            }
+                service,
+            } => self.handle_greeted(connection, service),
+            Input::Established(connection) => self.handle_established(connection, now),
             Input::EstablishFailing(connection) => self.handle_establish_failing(connection),
             Input::EstablishFailed(connection) => self.handle_establish_failed(connection, now),
             Input::CheckedIn {
@@ -230,21 +229,23 @@ impl PoolMachine {
         }
     }
 
-    fn handle_established(
-        &mut self,
-        connection: ConnectionId,
-        service_id: Option<ObjectId>,
-        now: Instant,
-    ) {
+    /// From here on the connection is of its service's generation.
+    fn handle_greeted(&mut self, connection: ConnectionId, service: ObjectId) {
+        if let Some(entry) = self.connections.get_mut(&connection)
+            && entry.state == ConnectionState::Pending
+            && entry.service.is_none()
+        {
+            entry.service = Some(service);
+            entry.generation = self.services.join(service);
+        }
+    }
+
+    fn handle_established(&mut self, connection: ConnectionId, now: Instant) {
         let Some(entry) = self.connections.get_mut(&connection) else {
             return;
         };
         if entry.state != ConnectionState::Pending {
             return;
-        }
-        if let Some(service) = service_id {
-            entry.service = Some(service);
-            entry.generation = self.services.join(service);
         }
         let duration = now.duration_since(entry.created);
         if self.is_stale(connection) {

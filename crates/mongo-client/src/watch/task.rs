@@ -68,6 +68,8 @@ struct Progress {
 /// Where the cursor can be killed, even while its connection is busy.
 struct Owner {
     pool: Arc<crate::pool::Pool>,
+    /// Behind a load balancer: only the connection itself reaches it.
+    is_pinned: bool,
     context: Context,
 }
 
@@ -223,6 +225,10 @@ impl Progress {
         let bound = self.bound.take();
         let bound = bound.filter(|bound| !bound.connection.has_more_to_come());
         let Some(owner) = &self.owner else { return };
+        if bound.is_none() && owner.is_pinned {
+            // Another connection may reach another service.
+            return;
+        }
         let (pool, context) = (Arc::clone(&owner.pool), owner.context.clone());
         // Those that are done need not be kept.
         while self.kills.try_join_next().is_some() {}
@@ -244,6 +250,7 @@ impl Owner {
     fn of(bound: &Bound) -> Self {
         Self {
             pool: Arc::clone(bound.connection.pool()),
+            is_pinned: bound.connection.service_id().is_some(),
             context: bound.context.clone(),
         }
     }

@@ -18,11 +18,12 @@ pub(crate) enum Input {
     WaiterLeft(WaiterId),
     /// `waitQueueTimeoutMS` has passed for a waiter.
     WaitExpired(WaiterId),
-    Established {
+    /// Behind a load balancer: the service that a connection has reached, from its hello.
+    Greeted {
         connection: ConnectionId,
-        /// Behind a load balancer: the service that the connection reached.
-        service_id: Option<ObjectId>,
+        service: ObjectId,
     },
+    Established(ConnectionId),
     /// A connection could not be opened, which the topology is about to hear.
     EstablishFailing(ConnectionId),
     /// The topology knows of the failure and has cleared the pool if it wanted to.

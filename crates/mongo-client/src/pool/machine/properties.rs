@@ -153,11 +153,13 @@ impl Worker {
                 if let Some(connection) = pick(&self.pending, which) {
                     self.pending.retain(|other| *other != connection);
                     self.idle.insert(connection);
-                    let service_id = service.map(service_id);
-                    self.tell(&Input::Established {
-                        connection,
-                        service_id,
-                    });
+                    if let Some(service) = service.map(service_id) {
+                        self.tell(&Input::Greeted {
+                            connection,
+                            service,
+                        });
+                    }
+                    self.tell(&Input::Established(connection));
                 }
             }
             Step::Failing(which) => {
@@ -220,13 +222,10 @@ impl Worker {
     fn stray(&mut self, kind: u8, number: u64) {
         let is_known = |set: &BTreeSet<_>| set.contains(&number);
         let is_pending = self.pending.contains(&number) || self.failing.contains(&number);
-        let (connection, service_id, reusable) = (number, None, true);
+        let (connection, reusable) = (number, true);
         match kind % 4 {
             0 if !self.waiting.contains(&number) => self.tell(&Input::WaiterLeft(number)),
-            1 if !is_pending => self.tell(&Input::Established {
-                connection,
-                service_id,
-            }),
+            1 if !is_pending => self.tell(&Input::Established(number)),
             2 if !is_pending => self.tell(&Input::EstablishFailed(number)),
             3 if !is_known(&self.in_use) => self.tell(&Input::CheckedIn {
                 connection,

@@ -35,10 +35,7 @@ fn events_tell_of_a_check_out_from_its_start_to_the_check_in() {
     );
     bench.now += SECOND;
     let (connection, duration) = (1, SECOND);
-    let established = Input::Established {
-        connection,
-        service_id: None,
-    };
+    let established = Input::Established(connection);
     assert_eq!(
         bench.tell(established),
         [
@@ -474,11 +471,11 @@ fn a_clear_of_a_service_concerns_its_connections_only() {
     let mut bench = Bench::ready(limits(4, 4));
     for (connection, service) in [(1, one), (2, two), (3, one)] {
         bench.tell(Input::CheckOut(connection));
-        let service_id = Some(service);
-        bench.tell(Input::Established {
+        bench.tell(Input::Greeted {
             connection,
-            service_id,
+            service,
         });
+        bench.established(connection);
     }
     bench.back(1);
     bench.back(2);
@@ -507,9 +504,12 @@ fn a_clear_of_a_service_concerns_its_connections_only() {
     assert_eq!(bench.order(Input::CheckOut(4)), [hand(4, 2)]);
     assert_eq!(orders(bench.back(3)), [Action::Discard(3)]);
     assert_eq!(bench.order(Input::CheckOut(5)), [establish(4)]);
-    bench.tell(Input::Established {
+    bench.tell(Input::Greeted {
         connection: 4,
-        service_id: Some(one),
+        service: one,
     });
     assert_eq!(bench.machine.generation_of(4), 1);
+    // Cleared between hello and authentication: another one is opened in its place.
+    let orders = bench.order(clear(2));
+    assert_eq!(orders, [Action::Discard(4), establish(5)]);
 }

@@ -61,11 +61,7 @@ impl Bench {
     }
 
     pub(super) fn established(&mut self, connection: ConnectionId) -> Vec<Action> {
-        let service_id = None;
-        self.order(Input::Established {
-            connection,
-            service_id,
-        })
+        self.order(Input::Established(connection))
     }
 
     pub(super) fn back(&mut self, connection: ConnectionId) -> Vec<Action> {

@@ -1,0 +1,263 @@
+//! Clients behind a load balancer, which the scripted server is with all its services (Load
+//! Balancers specification).
+
+#![allow(clippy::unwrap_used, reason = "a test and its helpers")]
+
+use std::time::Duration;
+
+use bson::oid::ObjectId;
+use bson::{RawArrayBuf, RawDocumentBuf, cstr, rawdoc};
+use integration_tests::recorder::Recorder;
+use mongo_client::events::{CmapEvent, CommandEvent};
+use mongo_client::sdam::{ServerType, TopologyType};
+use mongo_client::{Client, ClientOptions, Error, Event};
+use testbed::scripted::{Answer, HelloScript, Received, ScriptedServer};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, work)
+        .await
+        .expect("this hangs")
+}
+
+/// The service that a connection reaches: two of them, by turns.
+fn service(connection: u64) -> ObjectId {
+    ObjectId::from_bytes([u8::try_from(connection % 2).unwrap() + 1; 12])
+}
+
+fn balancer() -> ScriptedServer {
+    let server = ScriptedServer::start(|_| HelloScript::mongos()).unwrap();
+    server.always("hello", |received| {
+        Answer::reply(rawdoc! {
+            "ok": 1, "isWritablePrimary": true, "msg": "isdbgrid", "maxWireVersion": 17,
+            "serviceId": service(received.connection),
+        })
+    });
+    server
+}
+
+fn client(server: &ScriptedServer, options: &str) -> (Client, Recorder) {
+    let recorder = Recorder::default();
+    let uri = format!("{}?loadBalanced=true{options}", server.uri());
+    let options = ClientOptions::parse(&uri).unwrap();
+    let client = Client::with_options(options.on_event(recorder.listener())).unwrap();
+    (client, recorder)
+}
+
+fn commands(events: &[Event]) -> Vec<CommandEvent> {
+    let command = |event: &Event| match event {
+        Event::Command(command) => Some(command.clone()),
+        _ => None,
+    };
+    events.iter().filter_map(command).collect()
+}
+
+fn cleared(recorder: &Recorder) -> Vec<CmapEvent> {
+    let mut events = recorder.pool_events();
+    events.retain(|event| matches!(event, CmapEvent::PoolCleared { .. }));
+    events
+}
+
+fn cursor(batch: &str, id: i64) -> RawDocumentBuf {
+    let mut cursor = rawdoc! { "id": id, "ns": "test.things" };
+    let key = if batch == "firstBatch" {
+        cstr!("firstBatch")
+    } else {
+        cstr!("nextBatch")
+    };
+    cursor.append(key, RawArrayBuf::new());
+    rawdoc! { "cursor": cursor, "ok": 1.0 }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_is_no_monitor_and_every_connection_says_what_it_expects() {
+    let server = balancer();
+    let (client, recorder) = client(&server, "");
+    let topology = client.topology();
+    assert_eq!(topology.topology_type, TopologyType::LoadBalanced);
+    let server_type = topology.servers.iter().next().unwrap().server_type();
+    assert_eq!(server_type, ServerType::LoadBalancer);
+    within(client.run_admin_command(&rawdoc! { "ping": 1 }))
+        .await
+        .unwrap();
+    let received = server.received();
+    let hellos: Vec<_> = received.iter().filter(|one| one.is_hello()).collect();
+    assert_eq!(hellos.len(), 1, "of the pool's one connection");
+    assert_eq!(hellos[0].name, "hello");
+    assert!(!hellos[0].legacy);
+    assert!(hellos[0].body.get_bool("loadBalanced").unwrap());
+    let ping = received.iter().find(|one| one.name == "ping").unwrap();
+    assert!(
+        ping.body.get_document("lsid").is_ok(),
+        "sessions are always there"
+    );
+    for command in commands(&recorder.events()) {
+        assert_eq!(command.service_id, Some(service(1)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_names_no_service_is_refused_in_fixed_words() {
+    let server = ScriptedServer::start(|_| HelloScript::mongos()).unwrap();
+    let (client, recorder) = client(&server, "&serverSelectionTimeoutMS=1000");
+    let error = within(client.run_admin_command(&rawdoc! { "ping": 1 }))
+        .await
+        .unwrap_err();
+    let words = "Driver attempted to initialize in load balancing mode, but the server does not \
+                 support this mode.";
+    assert!(error.to_string().contains(words), "{error}");
+    assert!(matches!(error, Error::Violation { .. }), "{error:?}");
+    assert_eq!(cleared(&recorder), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn options_that_contradict_it_are_refused() {
+    for options in ["replicaSet=rs0", "directConnection=true"] {
+        let uri = format!("mongodb://localhost/?loadBalanced=true&{options}");
+        assert!(matches!(Client::new(&uri), Err(Error::Uri(_))), "{options}");
+    }
+    let error = Client::new("mongodb://a,b/?loadBalanced=true");
+    assert!(matches!(error, Err(Error::Uri(_))));
+}
+
+/// A state change and a broken connection each cost one service its connections, and never the
+/// load balancer its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failing_service_loses_its_own_connections_only() {
+    let server = balancer();
+    let (client, recorder) = client(&server, "&retryReads=false");
+    // Two connections, to both services: the first is busy while the second is opened.
+    server.once(
+        "ping",
+        Answer::silence()
+            .then_hold("both")
+            .then_reply(rawdoc! { "ok": 1 }),
+    );
+    let other = client.clone();
+    let held = tokio::spawn(async move {
+        other
+            .run_admin_command(&rawdoc! { "ping": 1 })
+            .await
+            .map(drop)
+    });
+    let held_is_there = |all: &[Received]| all.iter().any(|one| one.name == "ping");
+    let server = tokio::task::spawn_blocking(move || {
+        server.wait_for(PATIENCE, held_is_there).unwrap();
+        server
+    });
+    let server = server.await.unwrap();
+    server.once("ping", Answer::error(11_600, "InterruptedAtShutdown", &[]));
+    within(client.run_admin_command(&rawdoc! { "ping": 1 }))
+        .await
+        .unwrap_err();
+    server.release("both");
+    within(held).await.unwrap().unwrap();
+    let first = CmapEvent::PoolCleared {
+        service_id: Some(service(2)),
+        interrupt_in_use: false,
+    };
+    assert_eq!(cleared(&recorder), [first]);
+    assert_eq!(
+        client
+            .topology()
+            .servers
+            .iter()
+            .next()
+            .unwrap()
+            .server_type(),
+        ServerType::LoadBalancer
+    );
+    // The other service's connection is as good as before.
+    within(client.run_admin_command(&rawdoc! { "ping": 1 }))
+        .await
+        .unwrap();
+    assert_eq!(server.accepted(), 2);
+    server.once("ping", Answer::silence().then_close());
+    within(client.run_admin_command(&rawdoc! { "ping": 1 }))
+        .await
+        .unwrap_err();
+    let cleared = cleared(&recorder);
+    assert_eq!(cleared.len(), 2, "{cleared:?}");
+    assert!(
+        matches!(cleared[1], CmapEvent::PoolCleared { service_id, .. } if service_id == Some(service(1))),
+        "{cleared:?}"
+    );
+}
+
+/// "Initial Handshake Errors": before the hello is answered nothing is cleared, after it the one
+/// service is.
+#[tokio::test(flavor = "multi_thread")]
+async fn how_far_a_connection_had_come_decides_what_its_failure_costs() {
+    let server = balancer();
+    server.once("hello", Answer::silence().then_close());
+    let (client, recorder) = client(&server, "&serverSelectionTimeoutMS=1000");
+    let first = within(client.run_admin_command(&rawdoc! { "ping": 1 })).await;
+    assert!(first.is_err() || server.accepted() > 1, "{first:?}");
+    assert_eq!(cleared(&recorder), []);
+
+    let uri = format!(
+        "{}?loadBalanced=true&authMechanism=PLAIN&authSource=$external",
+        server.uri()
+    );
+    let uri = uri.replace("mongodb://", "mongodb://user:secret@");
+    let recorder = Recorder::default();
+    let options = ClientOptions::parse(&uri)
+        .unwrap()
+        .on_event(recorder.listener());
+    let client = Client::with_options(options).unwrap();
+    server.always("saslStart", |_| {
+        Answer::error(18, "AuthenticationFailed", &[])
+    });
+    within(client.run_admin_command(&rawdoc! { "ping": 1 }))
+        .await
+        .unwrap_err();
+    let cleared = cleared(&recorder);
+    assert!(
+        matches!(
+            cleared[..],
+            [CmapEvent::PoolCleared {
+                service_id: Some(_),
+                ..
+            }]
+        ),
+        "{cleared:?}"
+    );
+}
+
+/// A change stream keeps its connection: its getMores and its killCursors go where its cursor is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_stream_stays_on_its_connection() {
+    let server = balancer();
+    server.always("aggregate", |_| Answer::reply(cursor("firstBatch", 7)));
+    server.always("getMore", |_| {
+        Answer::silence()
+            .then_wait(Duration::from_millis(5))
+            .then_reply(cursor("nextBatch", 7))
+    });
+    let (client, recorder) = client(&server, "");
+    let things = client.database("test").collection("things");
+    let mut stream = within(things.watch()).await.unwrap();
+    for _ in 0..3 {
+        within(client.run_admin_command(&rawdoc! { "ping": 1 }))
+            .await
+            .unwrap();
+        assert!(within(stream.next_if_any()).await.unwrap().is_none());
+    }
+    within(stream.close()).await;
+    let received = server.received();
+    let of = |name: &str| {
+        let named = received.iter().filter(|one| one.name == name);
+        named.map(|one| one.connection).collect::<Vec<_>>()
+    };
+    let its = of("aggregate")[0];
+    assert!(of("getMore").len() >= 3 && of("getMore").iter().all(|one| *one == its));
+    assert!(of("killCursors").iter().all(|one| *one == its));
+    assert!(of("ping").iter().all(|one| *one != its));
+    let checked_out = recorder.pool_events();
+    let checked_out = checked_out
+        .iter()
+        .filter(|event| matches!(event, CmapEvent::CheckedOut { .. }));
+    // One for the stream, and for each ping.
+    assert_eq!(checked_out.count(), 4);
+}
