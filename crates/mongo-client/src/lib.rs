@@ -123,6 +123,6 @@ pub use server_api::{ServerApi, ServerApiVersion};
 pub use session::{ClientSession, SessionOptions};
 pub use topology::TopologyChanges;
 pub use watch::{
-    ChangeStream, OnLag, SharedStream, StreamObserver, SubscribeOptions, Subscription,
-    SubscriptionError, Watch,
+    ChangeStream, CheckReport, Finding, OnLag, SharedStream, StreamObserver, Subject,
+    SubscribeOptions, Subscription, SubscriptionError, Verdict, Watch,
 };

@@ -5,6 +5,7 @@
 //! dropping could lose.
 
 mod builder;
+mod check;
 mod fanout;
 mod identity;
 mod shared;
@@ -26,6 +27,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
 
 pub use self::builder::Watch;
+pub use self::check::{CheckReport, Finding, Subject, Verdict};
 pub use self::fanout::{OnLag, SharedStream, SubscribeOptions, Subscription, SubscriptionError};
 use self::shared::{Read, Shared, Step};
 use self::task::Request;

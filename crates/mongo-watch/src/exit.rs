@@ -28,6 +28,8 @@ pub(crate) enum Failure {
     Output(io::Error),
     /// 8: the resume file cannot be used, or is of another stream.
     Place(Error),
+    /// 9: the check has found that the stream could not be opened.
+    Check,
 }
 
 impl Failure {
@@ -39,6 +41,7 @@ impl Failure {
             Self::Broken(_) | Self::Unreadable(_) => 6,
             Self::Output(_) => 7,
             Self::Place(_) => 8,
+            Self::Check => 9,
         })
     }
 }
@@ -97,6 +100,7 @@ impl fmt::Display for Failure {
             Self::Broken(error) => write!(f, "the stream is lost: {error}"),
             Self::Unreadable(error) => write!(f, "an event cannot be read: {error}"),
             Self::Output(error) => write!(f, "cannot write the output: {error}"),
+            Self::Check => f.write_str("the stream could not be opened like this"),
             Self::Place(error) => write!(
                 f,
                 "the resume file cannot be used: {error}; without it the stream starts at \"now\""

@@ -23,12 +23,17 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Print each change event as one line of JSON, until Ctrl-C.
-    Watch(tail::Arguments),
+    Watch(Box<tail::Arguments>),
+    /// Say what such a stream would find, and what to do about it, without starting it.
+    Check(Box<tail::Arguments>),
 }
 
 fn main() -> ExitCode {
-    let Command::Watch(arguments) = Arguments::parse().command;
-    match tail::run(&arguments) {
+    let result = match Arguments::parse().command {
+        Command::Watch(arguments) => tail::run(&arguments),
+        Command::Check(arguments) => tail::check(&arguments),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             tail::say(&format!("mongo-watch: {failure}"));

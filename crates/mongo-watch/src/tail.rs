@@ -14,7 +14,7 @@ use mongo_client::change_stream::{
 use mongo_client::checkpoint::{CheckpointStore as _, FileStore};
 use mongo_client::sdam::TopologyType;
 use mongo_client::wire::Json;
-use mongo_client::{ChangeStream, Client, Watch};
+use mongo_client::{ChangeStream, Client, Verdict, Watch};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -182,12 +182,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     })
 }
 
-/// Opens the stream; says what is known of the deployment when that takes long.
-async fn open(
+/// The stream that the arguments ask for.
+async fn prepare(
     client: &Client,
     arguments: &Arguments,
     store: Option<&FileStore>,
-) -> Result<ChangeStream, Failure> {
+) -> Result<Watch, Failure> {
     let watch = match &arguments.target {
         None => client.watch(),
         Some(Target {
@@ -203,6 +203,41 @@ async fn open(
     if let Some(store) = store {
         watch = watch.resume_from(store.load().await?);
     }
+    Ok(watch)
+}
+
+/// `mongo-watch check`: what the stream would find.
+///
+/// # Errors
+/// [`Failure::Check`] if it could not be opened, and whatever prevents an answer.
+pub(crate) fn check(arguments: &Arguments) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Failure::Output)?;
+    runtime.block_on(async {
+        let client = Client::new(&arguments.uri)?;
+        let store = arguments.resume_file.as_ref().map(FileStore::new);
+        let watch = prepare(&client, arguments, store.as_ref()).await?;
+        let report = watch.check().await?;
+        for finding in &report.findings {
+            writeln!(io::stdout(), "{finding}").map_err(Failure::Output)?;
+        }
+        client.shutdown().await;
+        match report.verdict() {
+            Verdict::Failure => Err(Failure::Check),
+            _ => Ok(()),
+        }
+    })
+}
+
+/// Opens the stream; says what is known of the deployment when that takes long.
+async fn open(
+    client: &Client,
+    arguments: &Arguments,
+    store: Option<&FileStore>,
+) -> Result<ChangeStream, Failure> {
+    let watch = prepare(client, arguments, store).await?;
     let opening = watch.on_event(tell).into_future();
     tokio::pin!(opening);
     tokio::select! {

@@ -377,3 +377,35 @@ fn choices_say_which_events_are_printed_and_what_ends_the_stream() {
     assert_eq!(tail.end().0, 0);
     assert_eq!(fails(&[&set.uri(), "--include", "a*b"]).0, 2);
 }
+
+/// Runs `check`: exit code and stdout.
+fn check(arguments: &[&str]) -> (i32, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mongo-watch"));
+    let output = command.arg("check").args(arguments).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    println!("{text}");
+    (output.status.code().unwrap(), text)
+}
+
+#[test]
+fn a_check_says_what_a_stream_would_find() {
+    let set = ReplicaSet::start(1).unwrap();
+    let (code, text) = check(&[&set.uri(), "shop.orders"]);
+    assert_eq!(code, 0);
+    assert!(
+        text.contains("replica set rs0") && text.contains("oplog reaches back"),
+        "{text}"
+    );
+    assert!(
+        !text.contains("FAILURE") && !text.contains("warning"),
+        "{text}"
+    );
+
+    let standalone = Standalone::start().unwrap();
+    let (code, text) = check(&[&standalone.uri()]);
+    assert_eq!(code, 9);
+    assert!(
+        text.contains("FAILURE") && text.contains("rs.initiate()"),
+        "{text}"
+    );
+}

@@ -10,11 +10,8 @@ use crate::harness::{
 };
 
 /// A stream whose server sends on behind `events`.
-fn streaming(config: StreamConfig, events: &[&str]) -> Stream {
-    let config = StreamConfig {
-        exhaust: true,
-        ..config
-    };
+fn streaming(mut config: StreamConfig, events: &[&str]) -> Stream {
+    config.exhaust = true;
     let mut stream = Stream::with(WatchOptions::default(), config);
     stream.reply(&batch(1, &[], "p"));
     stream.demand();

@@ -26,19 +26,20 @@ use crate::error::{Error, Misuse, Result};
 ///
 /// Opening waits until a server is found and has answered the `aggregate`, so that nothing that
 /// happens afterwards is missed. An option that is not set is not sent.
+#[derive(Clone)]
 #[must_use = "a change stream opens when it is awaited"]
 pub struct Watch {
-    client: Client,
-    target: WatchTarget,
+    pub(super) client: Client,
+    pub(super) target: WatchTarget,
     pipeline: Result<Vec<RawDocumentBuf>, Misuse>,
     filter: EventFilter,
-    options: WatchOptions,
-    config: StreamConfig,
-    read_preference: ReadPreference,
+    pub(super) options: WatchOptions,
+    pub(super) config: StreamConfig,
+    pub(super) read_preference: ReadPreference,
     listener: Option<Listener>,
     /// The stream is one of those whose place is saved.
     is_saved: bool,
-    checkpoint: Option<Checkpoint>,
+    pub(super) checkpoint: Option<Checkpoint>,
 }
 
 impl Watch {
