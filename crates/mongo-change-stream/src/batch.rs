@@ -21,9 +21,17 @@ pub struct StreamBatch {
     pub(crate) received_at: Instant,
     /// Left out before its end; passed when the batch is taken up.
     pub(crate) gaps: Vec<Gap>,
+    pub(crate) is_answer: bool,
 }
 
 impl StreamBatch {
+    /// Whether it answers a demand. Only the empty batch of the resume behind a lapse does not: the
+    /// consumer waits on.
+    #[must_use]
+    pub fn is_answer(&self) -> bool {
+        self.is_answer
+    }
+
     /// Events in it; those behind a malformed element do not count.
     #[must_use]
     pub fn len(&self) -> usize {

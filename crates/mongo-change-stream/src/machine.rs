@@ -13,7 +13,10 @@
 //!    |  +-> Finished <--- id 0, permanent error, Close        |
 //!    |                                                        |
 //!    +---------------------- BackingOff <---------------------+
-//!          time is up                      (no wait: straight to Opening)
+//!    |     time is up                      (no wait: straight to Opening)
+//!    |
+//!    +------------- Lapsed <--- the consumer's time is over: a resume that is under way, is waited
+//!       Demanded                for or would be needed waits for the next demand
 //! ```
 
 use std::{
@@ -66,6 +69,10 @@ pub enum Input {
     /// The consumer has taken up a batch with events: the window has more room. Batches are taken
     /// up in order, so it need not be said which.
     BatchTaken,
+    /// The consumer waits no longer: the time that it gave its call is over (Client Side Operations
+    /// Timeout, "Change Streams"). A command under way is given up, and the stream resumes with the
+    /// next [`Demanded`](Self::Demanded). If that fails, the stream ends.
+    Lapsed,
     /// The stream is no longer wanted. Nothing more will be read.
     Close,
 }
@@ -123,7 +130,7 @@ pub enum Action {
     /// connection is closed, not reused, and never used for `KillCursors`.
     Unbind,
     /// Pass this to the consumer's [`BatchReader`](crate::BatchReader). An empty batch counts as
-    /// an answer to a demand too.
+    /// an answer to a demand too, unless it is that of the resume behind a lapse.
     Deliver(StreamBatch),
     /// Something worth telling people.
     Publish(StreamEvent),
@@ -182,6 +189,8 @@ pub struct ChangeStreamMachine {
     missed_deadlines: u32,
     /// The last event delivered was an invalidate.
     invalidated: bool,
+    /// The consumer's time was over, and nothing has come since.
+    lapsed: bool,
     fragments: Fragments,
     loss: Loss,
     state: State,
@@ -228,6 +237,8 @@ enum State {
     BackingOff {
         until: Instant,
     },
+    /// The next resume waits until it is demanded.
+    Lapsed,
     Finished,
 }
 
@@ -248,6 +259,7 @@ impl ChangeStreamMachine {
             pace: Pace::new(options.max_await_time),
             missed_deadlines: 0,
             invalidated: false,
+            lapsed: false,
             fragments: Fragments::default(),
             loss: Loss::None,
             state: State::Finished,
@@ -283,7 +295,13 @@ impl ChangeStreamMachine {
                 let Some(phase) = self.phase() else { return };
                 self.failed(StreamError::Failed { phase, failure }, now);
             }
-            Input::Demanded => self.window.demand(),
+            Input::Demanded => {
+                self.window.demand();
+                if matches!(self.state, State::Lapsed) {
+                    self.resume();
+                }
+            }
+            Input::Lapsed => self.lapse(),
             Input::BatchTaken => self.window.taken(),
             Input::Close => self.close(now),
         }

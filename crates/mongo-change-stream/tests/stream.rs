@@ -23,6 +23,8 @@ mod exhaust;
 mod filters;
 #[path = "stream/harness.rs"]
 mod harness;
+#[path = "stream/lapses.rs"]
+mod lapses;
 #[path = "stream/model.rs"]
 mod model;
 #[path = "stream/oplog.rs"]

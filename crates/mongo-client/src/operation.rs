@@ -19,7 +19,7 @@ use crate::deadline::{Deadline, Late};
 use crate::error::{Error, Result, SessionMisuse, codes};
 use crate::events::name_of;
 use crate::pool::{Exchange, Pool, PooledConnection};
-use crate::session::{ActiveSession, ClusterTime, Sessions};
+use crate::session::{ActiveSession, ClusterTime, InFlight, Sessions};
 
 /// One command and how it is to be run.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +46,8 @@ pub(crate) struct Bound {
     // Dropped before the session, so that whoever waits for the connection finds the session free.
     pub(crate) connection: PooledConnection,
     pub(crate) context: Context,
+    /// The command that was sent last, until the server is done with it.
+    in_flight: Option<InFlight>,
 }
 
 /// What goes beside every command of an operation, whichever connection it is sent on.
@@ -119,28 +121,6 @@ impl Client {
             previous = error;
             tokio::time::sleep_until(until).await;
         }
-    }
-
-    /// Runs a read of a change stream; each try may take so long.
-    pub(crate) async fn run_read(
-        &self,
-        database: &str,
-        command: &RawDocument,
-        read_preference: &ReadPreference,
-        limit: Duration,
-    ) -> Result<(Bound, CommandReply)> {
-        let call = Call {
-            database,
-            command,
-            read_preference,
-            read_concern: None,
-            is_read: true,
-            session: None,
-            deadline: Deadline::Unset,
-            sends_max_time: false,
-            limit: Some(limit),
-        };
-        self.execute(&call).await
     }
 
     /// How failures of a command, or of a cursor's next, are dealt with.
@@ -237,6 +217,7 @@ impl Client {
                     return Ok(Bound {
                         connection,
                         context,
+                        in_flight: None,
                     });
                 }
                 // What is known may be about to change; the same again waits for news. A server
@@ -292,27 +273,14 @@ impl Bound {
         beside: &Beside<'_>,
     ) -> Result<CommandReply> {
         let envelope = self.envelope(command, beside);
-        let in_flight = self.context.session.as_ref().map(ActiveSession::send);
-        let result = self
-            .connection
-            .exchange(
-                Exchange::Command {
-                    command,
-                    envelope: &envelope,
-                    exhaust: beside.exhaust,
-                },
-                beside.limit,
-            )
-            .await;
-        let is_settled = result
-            .as_ref()
-            .map_or_else(|error| !error.is_network(), |_| true);
-        if let Some(in_flight) = in_flight.filter(|_| is_settled) {
-            in_flight.settle();
-        }
-        if let Ok(reply) = &result {
-            self.learn(reply);
-        }
+        let exchange = Exchange::Command {
+            command,
+            envelope: &envelope,
+            exhaust: beside.exhaust,
+        };
+        self.in_flight = self.context.session.as_ref().map(ActiveSession::send);
+        let result = self.connection.exchange(exchange, beside.limit).await;
+        self.settle(&result);
         result
     }
 
@@ -321,9 +289,24 @@ impl Bound {
         &mut self,
         limit: Option<Duration>,
     ) -> Result<CommandReply> {
-        let reply = self.connection.exchange(Exchange::NextReply, limit).await?;
-        self.learn(&reply);
-        Ok(reply)
+        let result = self.connection.exchange(Exchange::NextReply, limit).await;
+        self.settle(&result);
+        result
+    }
+
+    /// Learns from an outcome. While the server may still be at the command, the session is in use,
+    /// whatever becomes of this connection.
+    fn settle(&mut self, result: &Result<CommandReply>) {
+        let is_over = match result {
+            Ok(_) => !self.connection.has_more_to_come(),
+            Err(error) => !error.is_network(),
+        };
+        if let Some(in_flight) = self.in_flight.take_if(|_| is_over) {
+            in_flight.settle();
+        }
+        if let Ok(reply) = result {
+            self.learn(reply);
+        }
     }
 
     /// The error that a reply reports.
@@ -404,6 +387,7 @@ impl Context {
         Ok(Bound {
             connection,
             context,
+            in_flight: None,
         })
     }
 }

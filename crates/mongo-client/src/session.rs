@@ -13,8 +13,7 @@ use mongo_uri::ReadConcern;
 use mongo_wire::CommandReply;
 
 pub(crate) use self::clock::{ClusterClock, ClusterTime};
-use self::lease::InFlight;
-pub(crate) use self::lease::{Lease, Sessions, lsid};
+pub(crate) use self::lease::{InFlight, Lease, Sessions, lsid};
 use self::pool::SessionId;
 use crate::client::Client;
 use crate::error::{Error, Misuse, Result, SessionMisuse};

@@ -43,6 +43,10 @@ pub struct ChangeStream<T = ChangeEvent<Document>> {
     shared: Arc<Shared>,
     requests: mpsc::UnboundedSender<Request>,
     identity: Arc<StreamIdentity>,
+    /// A call may only take so long, which the task is told when one begins to wait.
+    is_timed: bool,
+    /// The call under way has told it.
+    is_told: bool,
     types: PhantomData<fn() -> T>,
 }
 
@@ -51,11 +55,14 @@ impl<T> ChangeStream<T> {
         shared: Arc<Shared>,
         requests: mpsc::UnboundedSender<Request>,
         identity: Arc<StreamIdentity>,
+        is_timed: bool,
     ) -> Self {
         Self {
             shared,
             requests,
             identity,
+            is_timed,
+            is_told: false,
             types: PhantomData,
         }
     }
@@ -63,7 +70,7 @@ impl<T> ChangeStream<T> {
     /// The same stream, with its events read as another type.
     #[must_use]
     pub fn with_type<U>(self) -> ChangeStream<U> {
-        ChangeStream::new(self.shared, self.requests, self.identity)
+        ChangeStream::new(self.shared, self.requests, self.identity, self.is_timed)
     }
 
     /// The token to start another stream with, behind the last event that was handed out, or
@@ -131,6 +138,7 @@ impl<T> ChangeStream<T> {
     /// # Errors
     /// Any error ends the stream.
     pub async fn next_raw(&mut self) -> Option<Result<RawEvent>> {
+        self.begin_call();
         std::future::poll_fn(|cx| self.poll_next_raw(cx)).await
     }
 
@@ -142,6 +150,7 @@ impl<T> ChangeStream<T> {
     /// # Errors
     /// Any error ends the stream, after the events before it.
     pub async fn next_batch(&mut self) -> Option<Result<EventBatch>> {
+        self.begin_call();
         std::future::poll_fn(|cx| self.poll_step(BatchReader::next_batch, cx)).await
     }
 
@@ -184,8 +193,23 @@ impl<T> ChangeStream<T> {
         self.poll_step(BatchReader::next_event, cx)
     }
 
-    fn poll_step<U>(&self, read: Read<U>, cx: &mut Context<'_>) -> Poll<Option<Result<U>>> {
-        match self.shared.step(read, Some(cx.waker())) {
+    /// From here on counts the time that a call may take; what a call that was given up has met
+    /// is nobody's business any more.
+    fn begin_call(&mut self) {
+        if self.is_timed {
+            self.is_told = false;
+            self.shared.forget_lapse();
+        }
+    }
+
+    fn poll_step<U>(&mut self, read: Read<U>, cx: &mut Context<'_>) -> Poll<Option<Result<U>>> {
+        let step = self.shared.step(read, Some(cx.waker()));
+        let waits = matches!(step, Step::Wait { .. });
+        if waits && self.is_timed && !self.is_told {
+            self.tell(Request::Called);
+        }
+        self.is_told = waits;
+        match step {
             Step::Found { found, taken } => Poll::Ready(Some(self.hand_out(found, taken))),
             Step::Ended(end) => Poll::Ready(end.map(Err)),
             Step::Wait { demand } => {
@@ -237,6 +261,7 @@ impl<T: DeserializeOwned> ChangeStream<T> {
     /// As [`next`](Self::next).
     #[doc(alias = "try_next")]
     pub async fn next_if_any(&mut self) -> Result<Option<T>> {
+        self.begin_call();
         let before = self.shared.deliveries();
         let next = std::future::poll_fn(|cx| match self.poll_next_raw(cx) {
             Poll::Pending if self.shared.deliveries() != before => Poll::Ready(None),

@@ -35,7 +35,7 @@ impl ChangeStreamMachine {
             // Whatever comes of it, the stream ends.
             State::Closing { .. } => Some(Phase::Open),
             State::Fetching { .. } => Some(Phase::GetMore),
-            State::Open { .. } | State::BackingOff { .. } | State::Finished => None,
+            State::Open { .. } | State::BackingOff { .. } | State::Lapsed | State::Finished => None,
         }
     }
 
@@ -253,8 +253,13 @@ impl ChangeStreamMachine {
             // The consumer waits on: an answer would say that there is nothing to come.
             return outcome;
         }
-        self.window
-            .delivered(whole.events.bytes_len(), !whole.events.is_empty());
+        // What was demanded behind a lapse is more than that the cursor is open again.
+        let was_lapsed = std::mem::replace(&mut self.lapsed, false);
+        let is_answer = !was_lapsed || !whole.events.is_empty();
+        if is_answer {
+            self.window
+                .delivered(whole.events.bytes_len(), !whole.events.is_empty());
+        }
         self.actions.push_back(Action::Deliver(StreamBatch {
             phase,
             events: whole.events,
@@ -263,6 +268,7 @@ impl ChangeStreamMachine {
             operation_time,
             received_at: now,
             gaps,
+            is_answer,
         }));
         outcome
     }
@@ -344,6 +350,7 @@ impl ChangeStreamMachine {
             return self.open(phase, self.place.start_point());
         }
         let goes_on = phase == Phase::Resume
+            && !self.lapsed
             && error.class() == ErrorClass::RetryLater
             && self.backoff.goes_on(now);
         if !goes_on && !is_skipped {
@@ -398,6 +405,23 @@ impl ChangeStreamMachine {
         }
     }
 
+    /// Gives up what is under way, as long as there is something to resume.
+    pub(super) fn lapse(&mut self) {
+        match std::mem::replace(&mut self.state, State::Lapsed) {
+            State::Open { cursor, .. } | State::Fetching { cursor, .. } => {
+                self.release(Some(cursor));
+            }
+            State::Opening {
+                phase: Phase::Resume,
+                ..
+            } => self.release(None),
+            State::BackingOff { .. } | State::Lapsed => {}
+            // The first aggregate has a limit of its own, and an end is an end.
+            other => return self.state = other,
+        }
+        self.lapsed = true;
+    }
+
     pub(super) fn close(&mut self, now: Instant) {
         match std::mem::replace(&mut self.state, State::Finished) {
             State::Opening { .. } => {
@@ -408,7 +432,7 @@ impl ChangeStreamMachine {
             State::Open { cursor, .. } | State::Fetching { cursor, .. } => {
                 self.finish(Some(cursor), Ok(()));
             }
-            State::BackingOff { .. } => self.finish(None, Ok(())),
+            State::BackingOff { .. } | State::Lapsed => self.finish(None, Ok(())),
             ended @ (State::Closing { .. } | State::Finished) => self.state = ended,
         }
     }

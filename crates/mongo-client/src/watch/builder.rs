@@ -11,8 +11,9 @@ use mongo_change_stream::{
     HistoryLost, OnInvalidate, Oversize, Prefetch, ResumeToken, StreamConfig, StreamEvent,
     StreamIdentity, WatchOptions, WatchTarget,
 };
-use mongo_uri::ReadPreference;
+use mongo_uri::{ReadConcern, ReadPreference};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::ChangeStream;
 use super::identity::identify;
@@ -20,7 +21,10 @@ use super::shared::Shared;
 use super::task::{Listener, Task};
 use crate::checkpoint::CheckpointFailure;
 use crate::client::Client;
+use crate::command::CommandOptions;
+use crate::deadline::Deadline;
 use crate::error::{Error, Misuse, Result};
+use crate::session::ClientSession;
 
 /// A change stream to be; `.await` opens it.
 ///
@@ -35,7 +39,7 @@ pub struct Watch {
     filter: EventFilter,
     pub(super) options: WatchOptions,
     pub(super) config: StreamConfig,
-    pub(super) read_preference: ReadPreference,
+    pub(super) command: CommandOptions,
     listener: Option<Listener>,
     /// The stream is one of those whose place is saved.
     is_saved: bool,
@@ -44,7 +48,10 @@ pub struct Watch {
 
 impl Watch {
     pub(crate) fn new(client: Client, target: WatchTarget) -> Self {
-        let read_preference = client.settings().read_preference.clone();
+        let command = CommandOptions {
+            is_read: true,
+            ..CommandOptions::default()
+        };
         Self {
             client,
             target,
@@ -52,7 +59,7 @@ impl Watch {
             filter: EventFilter::default(),
             options: WatchOptions::default(),
             config: StreamConfig::default(),
-            read_preference,
+            command,
             listener: None,
             is_saved: false,
             checkpoint: None,
@@ -167,7 +174,35 @@ impl Watch {
 
     /// Which servers the stream may read from; the connection string's, if not said here.
     pub fn read_preference(mut self, read_preference: ReadPreference) -> Self {
-        self.read_preference = read_preference;
+        self.command.read_preference = Some(read_preference);
+        self
+    }
+
+    /// What the stream may read; the connection string's, if not said here. Servers take none but
+    /// `majority`, which is also what they do without one.
+    pub fn read_concern(mut self, read_concern: ReadConcern) -> Self {
+        self.command.read_concern = Some(read_concern);
+        self
+    }
+
+    /// Runs the stream in this session, its resumes too. Without one it has a session of its own
+    /// for as long as it is open.
+    pub fn session(mut self, session: &ClientSession) -> Self {
+        self.command.session = Some(session.clone());
+        self
+    }
+
+    /// How long opening the stream, and then each call for an event, may take with everything that
+    /// it needs, resumes too (`timeoutMS`); the session's or the connection string's, if not said
+    /// here. Zero is no limit, and otherwise it must be longer than
+    /// [`max_await_time`](Self::max_await_time).
+    ///
+    /// A call that takes too long fails with
+    /// [`Error::OperationTimeout`](crate::Error::OperationTimeout) and the stream lives: the next
+    /// call resumes it. If that happens before any event has come, the server does not get through
+    /// the oplog in that time, and the limit should be longer.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.command.timeout = Some(timeout);
         self
     }
 
@@ -236,6 +271,9 @@ impl Watch {
     async fn open(mut self) -> Result<ChangeStream> {
         let mut pipeline = self.filter.stages();
         pipeline.append(&mut self.pipeline.map_err(Error::Misuse)?);
+        let command = self.command.resolve(&self.client)?;
+        let timeout = command.timeout;
+        check_limits(timeout, self.options.max_await_time)?;
         let mut identity = StreamIdentity::new(&self.target, &pipeline);
         if self.is_saved {
             identify(&self.client, &mut identity).await?;
@@ -257,7 +295,9 @@ impl Watch {
             client: self.client,
             machine,
             shared: Arc::clone(&shared),
-            read_preference: self.read_preference,
+            deadline: Deadline::after(timeout, Instant::now()),
+            session: command.session.clone(),
+            command,
             listener: self.listener,
             opened: Some(opened),
             requests: inbox,
@@ -265,11 +305,22 @@ impl Watch {
             finished: false,
         };
         // Owned from the start, so that dropping this future closes what may be open by then.
-        let stream = ChangeStream::new(shared, requests, Arc::new(identity));
+        let is_timed = timeout.is_some_and(|limit| !limit.is_zero());
+        let stream = ChangeStream::new(shared, requests, Arc::new(identity), is_timed);
         tasks.spawn(task.run());
         outcome.await.unwrap_or(Err(Error::Shutdown))?;
         Ok(stream)
     }
+}
+
+/// Refuses a wait that no call would live to see the end of.
+fn check_limits(timeout: Option<Duration>, max_await: Option<Duration>) -> Result<()> {
+    let limit = timeout.filter(|limit| !limit.is_zero());
+    if limit.is_some_and(|limit| max_await.is_some_and(|wait| wait >= limit)) {
+        let reason = "the time to wait for events must be shorter than the limit";
+        return Err(Error::Misuse(Misuse::Timeout { reason }));
+    }
+    Ok(())
 }
 
 impl IntoFuture for Watch {

@@ -149,7 +149,12 @@ impl Watch {
 
     async fn ask(&self, database: &str, command: &RawDocument) -> Result<CommandReply> {
         let database = self.client.database(database);
-        let preference: ReadPreference = self.read_preference.clone();
+        let inherited = || self.client.settings().read_preference.clone();
+        let preference: ReadPreference = self
+            .command
+            .read_preference
+            .clone()
+            .unwrap_or_else(inherited);
         database
             .run_command(command)
             .read_preference(preference)

@@ -24,6 +24,8 @@ struct State {
     demanded: bool,
     /// Batches delivered, the empty ones included.
     deliveries: u64,
+    /// The consumer's time was over, and it does not know it yet.
+    lapse: Option<Error>,
     end: Option<End>,
 }
 
@@ -41,7 +43,7 @@ pub(super) enum Step<T> {
         found: Result<T, StreamError>,
         taken: usize,
     },
-    /// Nothing comes any more; the error, once.
+    /// Nothing comes any more, or not in time; the error, once.
     Ended(Option<Error>),
     /// Nothing yet; `demand` says that the task has to be asked for a batch.
     Wait { demand: bool },
@@ -58,6 +60,7 @@ impl Shared {
             waker: None,
             demanded: false,
             deliveries: 0,
+            lapse: None,
             end: None,
         };
         Self {
@@ -74,6 +77,9 @@ impl Shared {
         }
         if state.reader.has_failed() {
             return Step::Ended(None);
+        }
+        if let Some(error) = state.lapse.take() {
+            return Step::Ended(Some(error));
         }
         match state.end.replace(End::Told) {
             Some(End::Failed(error)) => return Step::Ended(Some(error)),
@@ -93,10 +99,31 @@ impl Shared {
 
     pub(super) fn deliver(&self, batch: StreamBatch) {
         let mut state = self.lock();
+        let is_answer = batch.is_answer();
         state.reader.push(batch);
-        state.deliveries += 1;
+        if is_answer {
+            state.deliveries += 1;
+            state.demanded = false;
+            state.lapse = None;
+            wake(state);
+        }
+    }
+
+    /// The time of whoever waits is over.
+    pub(super) fn lapse(&self, error: Error) {
+        let mut state = self.lock();
+        state.lapse = Some(error);
         state.demanded = false;
         wake(state);
+    }
+
+    pub(super) fn forget_lapse(&self) {
+        self.lock().lapse = None;
+    }
+
+    /// Whether somebody waits for what has to be asked for.
+    pub(super) fn is_demanded(&self) -> bool {
+        self.lock().demanded
     }
 
     /// The task's last word.

@@ -8,14 +8,18 @@ use bson::RawDocumentBuf;
 use mongo_change_stream::{
     Action, ChangeStreamMachine, Failure, FailureKind, Input, StreamError, StreamEvent,
 };
-use mongo_uri::ReadPreference;
+use mongo_uri::ServerAddress;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::shared::Shared;
 use crate::client::Client;
+use crate::command::Resolved;
+use crate::deadline::{Deadline, Late};
 use crate::error::{Error, Misuse, Result};
-use crate::operation::{Beside, Bound, Context};
+use crate::operation::{Beside, Bound, Context, Failed, Retries, RetryPolicy};
+use crate::session::ActiveSession;
 use crate::tasks::{now, sleep_until};
 
 /// How long the cursor of a stream that nobody needs any more is worth caring about.
@@ -26,6 +30,8 @@ const KILL_CURSORS_LIMIT: Duration = Duration::from_secs(5);
 pub(super) enum Request {
     /// The consumer waits for a batch.
     Demanded,
+    /// A call of the consumer's begins to wait, and its time to run.
+    Called,
     /// The consumer has begun so many batches.
     Taken(usize),
     /// End the stream; dropped, not answered, when it is done.
@@ -36,13 +42,25 @@ pub(super) enum Request {
 pub(super) type Listener = Arc<dyn Fn(&StreamEvent) + Send + Sync>;
 
 /// The command under way. It owns its connection, and gives it back with the outcome.
-type Running = Pin<Box<dyn Future<Output = (Option<Bound>, Input)> + Send>>;
+type Running = Pin<Box<dyn Future<Output = (Option<Bound>, Outcome)> + Send>>;
+
+/// What has become of a command.
+enum Outcome {
+    /// The machine's to deal with.
+    Told(Input),
+    /// There was no time left for it, says the operation's own limit.
+    Late(Error),
+}
 
 pub(super) struct Task {
     pub(super) client: Client,
     pub(super) machine: ChangeStreamMachine,
     pub(super) shared: Arc<Shared>,
-    pub(super) read_preference: ReadPreference,
+    pub(super) command: Resolved,
+    /// The stream's session, from its first command on.
+    pub(super) session: Option<ActiveSession>,
+    /// Until when the call under way may take, the opening first.
+    pub(super) deadline: Deadline,
     pub(super) listener: Option<Listener>,
     /// Answered by the first `aggregate`.
     pub(super) opened: Option<oneshot::Sender<Result<()>>>,
@@ -79,14 +97,22 @@ impl Task {
         self.carry_out(&mut progress);
         while !self.finished {
             let timeout = self.machine.poll_timeout();
+            let deadline = self.deadline_of_call();
             tokio::select! {
-                (bound, input) = finished(&mut progress.running) => {
+                (bound, outcome) = finished(&mut progress.running) => {
                     progress.running = None;
                     if let Some(bound) = &bound {
                         progress.owner = Some(Owner::of(bound));
+                        self.session.clone_from(&bound.context.session);
                     }
                     progress.bound = bound;
-                    self.machine.handle(input, now());
+                    match outcome {
+                        Outcome::Told(input) => self.machine.handle(input, now()),
+                        Outcome::Late(error) => self.late(error),
+                    }
+                }
+                () = over(deadline), if self.opened.is_none() => {
+                    self.late(Error::late(deadline.limit()));
                 }
                 request = self.requests.recv(), if progress.closing.is_empty() => {
                     self.hear(request, &mut progress);
@@ -104,6 +130,11 @@ impl Task {
 
     fn hear(&mut self, request: Option<Request>, progress: &mut Progress) {
         match request {
+            Some(Request::Called) => {
+                self.deadline = Deadline::after(self.command.timeout, Instant::now());
+            }
+            // Crossed by a delivery, or by the end of the call's time, it is moot.
+            Some(Request::Demanded) if !self.shared.is_demanded() => {}
             Some(Request::Demanded) => self.machine.handle(Input::Demanded, now()),
             Some(Request::Taken(batches)) => {
                 for _ in 0..batches {
@@ -131,19 +162,23 @@ impl Task {
                     command,
                     deadline,
                 } => {
-                    let (client, preference) = (self.client.clone(), self.read_preference.clone());
-                    progress.running = Some(Box::pin(aggregate(
-                        client, database, command, preference, deadline,
-                    )));
+                    progress.running = Some(self.aggregate(database, command, deadline));
                 }
                 Action::GetMore {
                     command,
                     deadline,
                     exhaust,
                     ..
-                } => progress.fetch(Some(command), deadline, exhaust),
-                Action::ReadReply { deadline } => progress.fetch(None, deadline, true),
-                Action::KillCursors { command, .. } => progress.kill(command),
+                } => {
+                    let running = self.fetch(progress, Some(command), (deadline, exhaust));
+                    progress.running = Some(running);
+                }
+                Action::ReadReply { deadline } => {
+                    progress.running = Some(self.fetch(progress, None, (deadline, true)));
+                }
+                Action::KillCursors { command, .. } => {
+                    progress.kill(command, self.command.timeout);
+                }
                 Action::Unbind => {
                     // A command under way is given up together with its connection.
                     progress.running = None;
@@ -154,13 +189,83 @@ impl Task {
                     has_opened |= matches!(event, StreamEvent::Opened);
                     self.publish(&event);
                 }
-                Action::Finish(result) => self.finish(result, progress.owner.as_ref()),
+                Action::Finish(result) => {
+                    let owner = progress.owner.take();
+                    let server = owner.map(|owner| owner.pool.server().address.clone());
+                    // The session is free before anybody knows of the end.
+                    self.session = None;
+                    self.finish(result, server);
+                }
                 other => tracing::debug!(?other, "an order that this client does not carry out"),
             }
         }
         if has_opened {
             self.announce(Ok(()));
         }
+    }
+
+    /// A read of the stream's, in the session that it has had before.
+    fn aggregate(&self, database: String, command: RawDocumentBuf, limit: Duration) -> Running {
+        let client = self.client.clone();
+        let mut options = self.command.clone();
+        options.session.clone_from(&self.session);
+        let deadline = match self.deadline_of_call() {
+            // It is not a call that needs it, but reading ahead.
+            Deadline::Unset => Deadline::after(options.timeout, Instant::now()),
+            deadline => deadline,
+        };
+        Box::pin(async move {
+            let mut call = options.call(&database, &command, deadline);
+            call.limit = Some(limit).filter(|_| deadline.remaining(Instant::now()).is_none());
+            match client.execute(&call).await {
+                Ok((bound, reply)) => answered(bound, reply),
+                Err(error) => (None, failed(error)),
+            }
+        })
+    }
+
+    /// Runs a `getMore`, or reads what the server sends unasked.
+    fn fetch(
+        &self,
+        progress: &mut Progress,
+        command: Option<RawDocumentBuf>,
+        mode: (Duration, bool),
+    ) -> Running {
+        let Some(bound) = progress.bound.take() else {
+            return Box::pin(std::future::ready((None, unbound())));
+        };
+        let (client, deadline) = (self.client.clone(), self.deadline_of_call());
+        match deadline.max_time(Instant::now(), bound.context.round_trip) {
+            Ok(left) => {
+                let command = command.map(|command| within_max_time(command, left));
+                Box::pin(get_more(client, bound, command, deadline, mode))
+            }
+            Err(Late) => {
+                let late = Outcome::Late(Error::late(deadline.limit()));
+                Box::pin(std::future::ready((Some(bound), late)))
+            }
+        }
+    }
+
+    /// The end of the opening or of the call that waits; of none, when nobody waits.
+    fn deadline_of_call(&self) -> Deadline {
+        if self.opened.is_some() || self.shared.is_demanded() {
+            self.deadline
+        } else {
+            Deadline::Unset
+        }
+    }
+
+    /// The limit of the opening, or of a call, has passed.
+    fn late(&mut self, error: Error) {
+        if self.opened.is_some() {
+            self.announce(Err(error));
+            self.shared.finish(Ok(()));
+            self.finished = true;
+            return;
+        }
+        self.machine.handle(Input::Lapsed, now());
+        self.shared.lapse(error);
     }
 
     /// Answers the opening, once, after what came with it was delivered: the token is there.
@@ -179,14 +284,13 @@ impl Task {
         }
     }
 
-    fn finish(&mut self, result: Result<(), StreamError>, owner: Option<&Owner>) {
+    fn finish(&mut self, result: Result<(), StreamError>, server: Option<ServerAddress>) {
         let result = result.map_err(|error| {
             let is_answer = matches!(
                 error,
                 StreamError::Server { .. } | StreamError::Reply { .. }
             );
-            let owner = owner.filter(|_| is_answer);
-            let server = owner.map(|owner| owner.pool.server().address.clone());
+            let server = server.filter(|_| is_answer);
             Error::ChangeStream { server, error }
         });
         self.finished = true;
@@ -211,16 +315,8 @@ impl Drop for Task {
 }
 
 impl Progress {
-    /// Runs a `getMore`, or reads what the server sends unasked.
-    fn fetch(&mut self, command: Option<RawDocumentBuf>, deadline: Duration, exhaust: bool) {
-        self.running = Some(match self.bound.take() {
-            Some(bound) => Box::pin(get_more(bound, command, deadline, exhaust)),
-            None => Box::pin(std::future::ready((None, unbound()))),
-        });
-    }
-
     /// Kills a cursor in the background, on its own server and no other.
-    fn kill(&mut self, command: RawDocumentBuf) {
+    fn kill(&mut self, command: RawDocumentBuf, timeout: Option<Duration>) {
         // A connection on which the server still sends takes no command.
         let bound = self.bound.take();
         let bound = bound.filter(|bound| !bound.connection.has_more_to_come());
@@ -230,6 +326,8 @@ impl Progress {
             return;
         }
         let (pool, context) = (Arc::clone(&owner.pool), owner.context.clone());
+        // However late it is, for this there is as much time again.
+        let deadline = Deadline::after(timeout, Instant::now());
         // Those that are done need not be kept.
         while self.kills.try_join_next().is_some() {}
         let kill = async move {
@@ -237,11 +335,19 @@ impl Progress {
                 Some(bound) => bound,
                 None => context.rebind(&pool, None).await?,
             };
-            bound.send(&command, &Beside::default()).await
+            let max_time = deadline.max_time(Instant::now(), bound.context.round_trip);
+            let beside = Beside {
+                max_time: max_time.map_err(|Late| Error::late(deadline.limit()))?,
+                ..Beside::default()
+            };
+            bound.send(&command, &beside).await
         };
+        let limit = deadline
+            .remaining(Instant::now())
+            .unwrap_or(KILL_CURSORS_LIMIT);
         self.kills.spawn(async move {
             // Nobody can do anything about a cursor that cannot be killed; the server forgets it.
-            let _ = tokio::time::timeout(KILL_CURSORS_LIMIT, kill).await;
+            let _ = tokio::time::timeout(limit, kill).await;
         });
     }
 }
@@ -262,63 +368,97 @@ async fn shutdown(closing: &mut watch::Receiver<bool>) {
     let _ = closing.wait_for(|closing| *closing).await;
 }
 
+/// The end of a call's time; never, when it has none.
+async fn over(deadline: Deadline) {
+    match deadline {
+        Deadline::At { until, .. } => tokio::time::sleep_until(until).await,
+        Deadline::Unset | Deadline::Never => std::future::pending().await,
+    }
+}
+
 /// The outcome of the command under way; never, when there is none.
-async fn finished(running: &mut Option<Running>) -> (Option<Bound>, Input) {
+async fn finished(running: &mut Option<Running>) -> (Option<Bound>, Outcome) {
     match running {
         Some(running) => running.await,
         None => std::future::pending().await,
     }
 }
 
-async fn aggregate(
-    client: Client,
-    database: String,
-    command: RawDocumentBuf,
-    read_preference: ReadPreference,
-    deadline: Duration,
-) -> (Option<Bound>, Input) {
-    let read = client.run_read(&database, &command, &read_preference, deadline);
-    match read.await {
-        Ok((bound, reply)) => answered(bound, reply),
-        Err(error) => (None, failed(error)),
-    }
-}
-
+/// Asks for a batch, and again when the server had no time to begin.
 async fn get_more(
+    client: Client,
     mut bound: Bound,
     command: Option<RawDocumentBuf>,
-    deadline: Duration,
-    exhaust: bool,
-) -> (Option<Bound>, Input) {
+    deadline: Deadline,
+    (limit, exhaust): (Duration, bool),
+) -> (Option<Bound>, Outcome) {
     let outdated = bound.connection.outdated();
-    let limit = Some(deadline);
+    tokio::pin!(outdated);
+    let mut retries = Retries::new(RetryPolicy {
+        reads: false,
+        ..client.retry_policy(true, deadline)
+    });
     let beside = Beside {
-        limit,
+        limit: Some(limit),
         exhaust,
         ..Beside::default()
     };
-    let fetch = async {
-        match &command {
-            Some(command) => bound.send(command, &beside).await,
-            None => bound.receive_unasked(limit).await,
-        }
-    };
-    let result = tokio::select! {
-        biased;
-        result = fetch => result,
-        error = outdated => Err(error),
-    };
-    match result {
-        Ok(reply) => answered(bound, reply),
-        Err(error) => {
-            // A reply may still be on its way: dropping the connection closes it.
-            drop(bound);
-            (None, failed(error))
-        }
+    loop {
+        let fetch = async {
+            match &command {
+                Some(command) => bound.send(command, &beside).await,
+                None => bound.receive_unasked(Some(limit)).await,
+            }
+        };
+        let result = tokio::select! {
+            biased;
+            result = fetch => result,
+            error = &mut outdated => Err(error),
+        };
+        let reply = match result {
+            Ok(reply) => reply,
+            Err(error) => {
+                // A reply may still be on its way: dropping the connection closes it.
+                drop(bound);
+                return (None, failed(error));
+            }
+        };
+        let pause = Failed::of_reply(&reply).and_then(|failed| {
+            let pause = retries.next(&failed, client.chance())?;
+            (!deadline.is_over(Instant::now() + pause)).then_some(pause)
+        });
+        let Some(pause) = pause else {
+            return match bound
+                .refusal(&reply)
+                .map(|error| error.within_deadline(deadline))
+            {
+                Some(error @ Error::OperationTimeout { .. }) => (Some(bound), Outcome::Late(error)),
+                _ => answered(bound, reply),
+            };
+        };
+        tokio::time::sleep(pause).await;
     }
 }
 
-fn answered(bound: Bound, reply: mongo_wire::CommandReply) -> (Option<Bound>, Input) {
+/// The command with a `maxTimeMS` of so much at most, if it has one.
+fn within_max_time(command: RawDocumentBuf, left: Option<i64>) -> RawDocumentBuf {
+    match (command.get_i64("maxTimeMS"), left) {
+        (Ok(asked), Some(left)) if asked > left => {
+            let mut shorter = RawDocumentBuf::new();
+            for (key, value) in command.iter().flatten() {
+                if key == "maxTimeMS" {
+                    shorter.append(key, left);
+                } else {
+                    shorter.append(key, value);
+                }
+            }
+            shorter
+        }
+        _ => command,
+    }
+}
+
+fn answered(bound: Bound, reply: mongo_wire::CommandReply) -> (Option<Bound>, Outcome) {
     let max_wire_version = bound.connection.max_wire_version();
     let more_to_come = bound.connection.has_more_to_come();
     let reply = reply.into_document();
@@ -333,11 +473,21 @@ fn answered(bound: Bound, reply: mongo_wire::CommandReply) -> (Option<Bound>, In
             max_wire_version,
         }
     };
-    (Some(bound), input)
+    (Some(bound), Outcome::Told(input))
 }
 
-fn failed(error: Error) -> Input {
-    let kind = match &error {
+fn failed(error: Error) -> Outcome {
+    if error.is_operation_timeout() {
+        return Outcome::Late(error);
+    }
+    let kind = failure_kind(&error);
+    Outcome::Told(Input::CommandFailed {
+        failure: Failure::new(kind, error),
+    })
+}
+
+fn failure_kind(error: &Error) -> FailureKind {
+    match error {
         // A hello that is refused comes from a server that is starting or ending.
         Error::Io { .. } | Error::Proxy { .. } | Error::Hello { .. } => FailureKind::Network,
         Error::Timeout { .. }
@@ -364,15 +514,12 @@ fn failed(error: Error) -> Input {
         | Error::Checkpoint(_)
         | Error::Server { .. }
         | Error::ChangeStream { .. } => FailureKind::Rejected,
-    };
-    Input::CommandFailed {
-        failure: Failure::new(kind, error),
     }
 }
 
 /// The machine orders a `getMore` only behind a reply that came over a bound connection.
-fn unbound() -> Input {
-    Input::CommandFailed {
+fn unbound() -> Outcome {
+    Outcome::Told(Input::CommandFailed {
         failure: FailureKind::ServerGone.into(),
-    }
+    })
 }
