@@ -406,3 +406,36 @@ async fn a_plain_client_of_a_server_that_requires_tls_is_told_what_to_do() {
         .unwrap_err();
     assert!(error.to_string().contains("tls=true"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_certificate_is_a_credential_too() {
+    let world = World::get();
+    let user = rawdoc! { "createUser": "CN=client", "roles": [{ "role": "read", "db": "test" }] };
+    let created = tokio::task::spawn_blocking(move || {
+        let primary = world.open.primary().unwrap();
+        primary.run_command("$external", &user).map(drop)
+    });
+    created.await.unwrap().unwrap();
+    let uri = |file: &str| {
+        world.open_uri(&format!(
+            "tls=true&tlsCAFile=@ca.pem&tlsCertificateKeyFile=@{file}\
+             &authMechanism=MONGODB-X509&authSource=$external&serverSelectionTimeoutMS=5000"
+        ))
+    };
+    let client = Client::new(&uri("client.pem")).unwrap();
+    let command = rawdoc! { "connectionStatus": 1 };
+    let status = client.run_admin_command(&command).await.unwrap();
+    let info = status.document().as_raw().get_document("authInfo").unwrap();
+    let users = info.get_array("authenticatedUsers").unwrap();
+    let user = users.get_document(0).unwrap();
+    assert_eq!(user.get_str("user").unwrap(), "CN=client");
+
+    // A certificate that is trusted, of nobody whom the server knows.
+    let client = Client::new(&uri("elsewhere.pem")).unwrap();
+    let error = client
+        .run_admin_command(&rawdoc! { "ping": 1 })
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Authentication(_)), "{error}");
+    assert!(error.to_string().contains("CN=elsewhere"), "{error}");
+}
