@@ -129,7 +129,10 @@ impl OpError {
 
     fn has_label(&self, label: &str, wrapper: Option<&dyn Wrapper>) -> bool {
         let has = match self {
-            Self::Client(error) => error.has_label(label),
+            Self::Client(error) => {
+                let of_server = server_error(error);
+                of_server.map_or_else(|| error.has_label(label), |error| error.has_label(label))
+            }
             Self::Write(error) => error.labels.iter().any(|own| own == label),
             _ => false,
         };
