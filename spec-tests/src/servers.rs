@@ -100,7 +100,11 @@ pub const KINDS: &[Kind] = {
         kind("balanced, relayed", LoadBalanced, ServerVersion::Default),
         Kind {
             auth: true,
-            ..kind("balanced, auth, relayed", LoadBalanced, ServerVersion::Default)
+            ..kind(
+                "balanced, auth, relayed",
+                LoadBalanced,
+                ServerVersion::Default,
+            )
         },
     ]
 };

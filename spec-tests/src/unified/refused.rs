@@ -48,7 +48,7 @@ fn needs_retryable_writes(test: &Test) -> bool {
     let shows = expected.into_iter().any(|expected| {
         let writes = expected.events.iter().filter(|event| is_write(event));
         let numbered = expected.events.iter().any(is_numbered);
-        numbered || (writes.count() > asked && !is_overloaded)
+        numbered || (asked > 0 && writes.count() > asked && !is_overloaded)
     });
     let may_fail = |operation: &Operation| match &operation.expected {
         Expected::Result(_) => false,
@@ -57,8 +57,7 @@ fn needs_retryable_writes(test: &Test) -> bool {
         Expected::Anything => true,
     };
     let points = || test.operations.iter().filter_map(fail_point);
-    let is_cut = has_label(test, "RetryableWriteError") || points().any(cuts_writes);
-    let goes_on = is_cut && !test.operations.iter().any(may_fail);
+    let goes_on = points().any(fails_writes) && !test.operations.iter().any(may_fail);
     let is_of_writes = |point: &Document| {
         let name = point.get_str("configureFailPoint");
         name.is_ok_and(|name| name == "onPrimaryTransactionalWrite")
@@ -92,16 +91,16 @@ fn writes_asked(operation: &Operation) -> usize {
     }
 }
 
-/// Whether a fail point closes the connection of a write.
-fn cuts_writes(point: &Document) -> bool {
+/// Whether a fail point fails writes in a way that they should be retried after.
+fn fails_writes(point: &Document) -> bool {
     let Ok(data) = point.get_document("data") else {
         return false;
     };
-    let names = data
-        .get_array("failCommands")
-        .map_or(&[][..], Vec::as_slice);
+    let list = |key: &str| data.get_array(key).map_or(&[][..], Vec::as_slice).iter();
     let is_write = |name: &Bson| name.as_str().is_some_and(|name| WRITES.contains(&name));
-    data.get_bool("closeConnection").unwrap_or(false) && names.iter().any(is_write)
+    let is_retryable = |label: &Bson| label.as_str() == Some("RetryableWriteError");
+    let cuts = data.get_bool("closeConnection").unwrap_or(false);
+    list("failCommands").any(is_write) && (cuts || list("errorLabels").any(is_retryable))
 }
 
 fn fail_point(operation: &Operation) -> Option<&Document> {
