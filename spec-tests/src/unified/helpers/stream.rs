@@ -57,11 +57,14 @@ pub(super) async fn open(watch: Watch, target: &Target, given: Given) -> Op<Yiel
     if let Some(preference) = &target.read_preference {
         watch = watch.read_preference(preference.clone());
     }
-    if target.read_concern.is_some()
-        || common.session.is_some()
-        || common.effective_timeout(target).is_some()
-    {
-        return Err(Stop::skip("sessions, limits and read concerns of change streams").into());
+    if let Some(concern) = &target.read_concern {
+        watch = watch.read_concern(concern.clone());
+    }
+    if let Some(session) = &common.session {
+        watch = watch.session(session);
+    }
+    if let Some(timeout) = common.timeout.or(target.timeout) {
+        watch = watch.timeout(timeout);
     }
     Ok(Yield::Stream(watch.await?.with_type::<Document>()))
 }
