@@ -75,8 +75,9 @@ async fn a_stream_keeps_one_session_through_its_resumes_and_gives_it_back_at_its
     let drop_it = rawdoc! { "drop": "things" };
     within(database.run_command(&drop_it)).await.unwrap();
     while within(stream.next_raw()).await.is_some() {}
-    within(client.run_admin_command(&ping)).await.unwrap();
-    assert_eq!(lsid(&recorder.sent("ping")[1]), own);
+    let free = [(); 2].map(|()| client.start_session(SessionOptions::default()).unwrap());
+    // The drop's own session may have been given back later than the stream's.
+    assert!(free.iter().any(|session| Some(session.id()) == own));
 }
 
 #[tokio::test(flavor = "multi_thread")]
