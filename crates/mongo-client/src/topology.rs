@@ -5,6 +5,7 @@
 //! finds the pools of its servers usable, and whoever is refused by a cleared pool finds a
 //! description that no longer offers it.
 
+mod changes;
 mod view;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,8 @@ use crate::logs::{Logs, SelectionLog, TOPOLOGY};
 use crate::monitor::{Monitor, Order};
 use crate::pool::{Clear, Pool, PoolContext, PoolLimits};
 use crate::tasks::{Tasks, now, sleep_until};
+
+pub use self::changes::TopologyChanges;
 
 /// A description and the pools of its servers, replaced together.
 #[derive(Clone, Debug)]
@@ -381,27 +384,6 @@ impl Topology {
 impl Drop for Topology {
     fn drop(&mut self) {
         self.handle.tell(Input::Close);
-    }
-}
-
-/// Follows the topology; see [`Client::topology_changes`](crate::Client::topology_changes).
-#[derive(Clone, Debug)]
-pub struct TopologyChanges {
-    snapshots: watch::Receiver<Snapshot>,
-}
-
-impl TopologyChanges {
-    /// Waits for news and returns the newest description; it may equal the one before. `None`
-    /// after the client was shut down. Dropping the future loses nothing.
-    pub async fn next(&mut self) -> Option<Arc<TopologyDescription>> {
-        self.snapshots.changed().await.ok()?;
-        let snapshot = self.snapshots.borrow_and_update();
-        (!snapshot.closed).then(|| Arc::clone(&snapshot.description))
-    }
-
-    /// What is known right now.
-    pub(crate) fn latest(&self) -> Arc<TopologyDescription> {
-        Arc::clone(&self.snapshots.borrow().description)
     }
 }
 
