@@ -233,6 +233,10 @@ enum State {
         /// If it was asked for.
         sent_at: Option<Instant>,
     },
+    /// Behind an invalidate event, the next cursor waits for the window, and for its time.
+    BehindInvalidate {
+        until: Instant,
+    },
     /// The next resume waits for its time.
     BackingOff {
         until: Instant,
@@ -328,6 +332,7 @@ impl ChangeStreamMachine {
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
             State::BackingOff { until } | State::Closing { until } => Some(*until),
+            State::BehindInvalidate { until } if self.window.wants_more() => Some(*until),
             State::Open { .. } if self.window.wants_more() => self.pace.not_before(),
             _ => None,
         }

@@ -35,7 +35,11 @@ impl ChangeStreamMachine {
             // Whatever comes of it, the stream ends.
             State::Closing { .. } => Some(Phase::Open),
             State::Fetching { .. } => Some(Phase::GetMore),
-            State::Open { .. } | State::BackingOff { .. } | State::Lapsed | State::Finished => None,
+            State::Open { .. }
+            | State::BehindInvalidate { .. }
+            | State::BackingOff { .. }
+            | State::Lapsed
+            | State::Finished => None,
         }
     }
 
@@ -55,7 +59,16 @@ impl ChangeStreamMachine {
 
     /// Orders the next `getMore` if there is a cursor, room for a batch, and nothing against it.
     pub(super) fn fetch(&mut self, now: Instant) {
-        if !self.window.wants_more() || !self.pace.allows(now) {
+        if !self.window.wants_more() {
+            return;
+        }
+        if let State::BehindInvalidate { until } = self.state {
+            if until <= now {
+                self.resume();
+            }
+            return;
+        }
+        if !self.pace.allows(now) {
             return;
         }
         match std::mem::replace(&mut self.state, State::Finished) {
@@ -193,7 +206,10 @@ impl ChangeStreamMachine {
         let delay = self.backoff.next_delay();
         let event = StreamEvent::Invalidated { delay };
         self.actions.push_back(Action::Publish(event));
-        self.resume_after(delay, now);
+        // The first batch of the new cursor needs room like any other.
+        self.state = State::BehindInvalidate {
+            until: later(now, delay),
+        };
     }
 
     fn opened(&mut self, answer: &Answer, start: StartPoint) {
@@ -432,7 +448,9 @@ impl ChangeStreamMachine {
             State::Open { cursor, .. } | State::Fetching { cursor, .. } => {
                 self.finish(Some(cursor), Ok(()));
             }
-            State::BackingOff { .. } | State::Lapsed => self.finish(None, Ok(())),
+            State::BehindInvalidate { .. } | State::BackingOff { .. } | State::Lapsed => {
+                self.finish(None, Ok(()));
+            }
             ended @ (State::Closing { .. } | State::Finished) => self.state = ended,
         }
     }

@@ -5,7 +5,10 @@
 use std::time::Duration;
 
 use bson::Timestamp;
-use mongo_change_stream::{FailureKind, Prefetch, StreamConfig, WatchOptions, WatchTarget};
+use mongo_change_stream::{
+    FailureKind, HistoryLost, OnInvalidate, Oversize, Prefetch, StreamConfig, WatchOptions,
+    WatchTarget,
+};
 use proptest::{collection::vec, option, prelude::*};
 
 use crate::{
@@ -31,6 +34,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let entry = prop_oneof![
         8 => Just(Entry::Matching),
+        2 => Just(Entry::Large),
         4 => Just(Entry::Other),
         1 => Just(Entry::Invalidate),
     ];
@@ -41,6 +45,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Fault::StateChange),
         1 => Just(Fault::CursorsGone),
         1 => Just(Fault::Permanent),
+        1 => Just(Fault::Forgets),
     ];
     prop_oneof![
         4 => (entry, 1..4_usize).prop_map(|(entry, count)| Step::Write(entry, count)),
@@ -53,8 +58,16 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn config() -> impl Strategy<Value = StreamConfig> {
-    option::of((0..4_usize, 0..2_000_usize)).prop_map(|window| StreamConfig {
+    let window = option::of((0..4_usize, 0..2_000_usize));
+    (window, any::<bool>()).prop_map(|(window, continues)| StreamConfig {
         prefetch: window.map(|(batches, bytes)| Prefetch::new(batches, bytes)),
+        history_lost: HistoryLost::FromNow,
+        invalidate: if continues {
+            OnInvalidate::Continue
+        } else {
+            OnInvalidate::End
+        },
+        oversize: Oversize::Join { limit: 10_000 },
         ..StreamConfig::default()
     })
 }
@@ -149,6 +162,7 @@ impl Model {
                 return self.stream.demand();
             };
             let event = event.unwrap();
+            assert!(!event.contains_key("splitEvent"), "{event}");
             let id = event.get_document("_id").unwrap().get_str("t").unwrap();
             self.handed_out.push(next_of(id) - 1);
             self.seen = next_of(id);
@@ -186,6 +200,10 @@ impl Model {
     /// The token lies behind everything seen and before everything unseen, and never goes back.
     fn check(&mut self) {
         if let Some(token) = self.stream.token() {
+            assert!(
+                !token.contains('f'),
+                "the token of an unfinished group: {token}"
+            );
             let token = next_of(&token);
             let unseen = self.expected().find(|entry| *entry >= self.seen);
             assert!(
@@ -229,6 +247,7 @@ impl Model {
         let entries = self.server.entries.iter().enumerate().skip(self.start);
         entries
             .filter(|(_, entry)| **entry != Entry::Other)
+            .filter(|(place, _)| !self.server.lost.iter().any(|range| range.contains(place)))
             .map(|(place, _)| place)
     }
 

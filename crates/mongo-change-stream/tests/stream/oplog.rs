@@ -1,6 +1,6 @@
 //! A server of change streams over an oplog in memory, strict about the commands it is sent.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use bson::{Bson, Document, Timestamp, doc};
 
@@ -11,6 +11,8 @@ use crate::harness::{Command, WIRE_4_2, server_error};
 pub(crate) enum Entry {
     /// An event the stream is to see.
     Matching,
+    /// An event that comes in fragments.
+    Large,
     /// Something the stream's filter drops.
     Other,
     /// The end of a stream, and the first event of none.
@@ -31,13 +33,27 @@ pub(crate) enum Fault {
     CursorsGone,
     /// An error nothing helps against.
     Permanent,
+    /// The oplog is cut at its end.
+    Forgets,
 }
+
+/// The next entry, and how many of its fragments were sent.
+type Position = (usize, u32);
+
+/// How many fragments a large event comes in.
+const FRAGMENTS: u32 = 3;
 
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) entries: Vec<Entry>,
     /// Next entry to look at, by cursor; none behind an invalidate.
-    pub(crate) cursors: BTreeMap<i64, Option<usize>>,
+    pub(crate) cursors: BTreeMap<i64, Option<Position>>,
+    /// What was forgotten before a stream could see it.
+    pub(crate) lost: Vec<Range<usize>>,
+    /// The first entry that is still there.
+    forgotten: usize,
+    /// From where on a stream has been refused, which is to start anew.
+    refused: Option<usize>,
     /// Cursors nobody can know of, because the reply that named them was lost.
     pub(crate) orphans: Vec<i64>,
     pub(crate) wire: i32,
@@ -58,6 +74,14 @@ fn token(next: usize, kind: &str) -> Document {
     doc! { "t": format!("{next:06}{kind}") }
 }
 
+fn fragment(token: &Document, number: u32) -> Document {
+    let number = i32::try_from(number).unwrap();
+    let of = i32::try_from(FRAGMENTS).unwrap();
+    let mut fragment = doc! { "_id": token, "splitEvent": { "fragment": number, "of": of } };
+    fragment.insert(format!("part{number}"), number);
+    fragment
+}
+
 /// The next entry behind a token.
 pub(crate) fn next_of(token: &str) -> usize {
     token[..6].parse().unwrap()
@@ -68,6 +92,9 @@ impl Server {
         Self {
             entries: Vec::new(),
             cursors: BTreeMap::new(),
+            lost: Vec::new(),
+            forgotten: 0,
+            refused: None,
             orphans: Vec::new(),
             wire,
             names_end,
@@ -88,6 +115,7 @@ impl Server {
             Fault::StateChange => return Some(self.state_change()),
             Fault::Permanent => return Some(server_error(1, &[])),
             Fault::CursorsGone => self.cursors.clear(),
+            Fault::Forgets => self.forgotten = self.entries.len(),
             Fault::None | Fault::ReplyLost => {}
         }
         let reply = if command.is_get_more() {
@@ -96,6 +124,10 @@ impl Server {
             self.aggregate(command, limit)
         };
         if fault != Fault::ReplyLost {
+            // A cursor that is known is where the stream stands.
+            if reply.contains_key("cursor") {
+                self.refused = None;
+            }
             return Some(reply);
         }
         if !command.is_get_more() {
@@ -130,18 +162,31 @@ impl Server {
 
     fn aggregate(&mut self, command: &Command, limit: usize) -> Document {
         let stage = command.stage().clone();
+        let split = doc! { "$changeStreamSplitLargeEvent": {} };
         assert_eq!(
             command.body,
-            doc! { "aggregate": "c", "pipeline": [{ "$changeStream": &stage }, user_stage()], "cursor": {} }
+            doc! {
+                "aggregate": "c",
+                "pipeline": [{ "$changeStream": &stage }, user_stage(), split],
+                "cursor": {},
+            }
         );
         assert!(stage.len() <= 1, "one start option at most: {stage}");
         let next = match stage.iter().next() {
-            None => self.entries.len(),
+            None => {
+                let end = self.entries.len();
+                self.lost.extend(self.refused.map(|from| from..end));
+                end
+            }
             Some((key, Bson::Timestamp(time))) if key == "startAtOperationTime" => {
                 usize::try_from(time.time).unwrap()
             }
             Some((key, Bson::Document(token))) => {
                 let token = token.get_str("t").unwrap();
+                assert!(
+                    !token.contains('f'),
+                    "the token of an unfinished group: {stage}"
+                );
                 assert!(key == "resumeAfter" || key == "startAfter", "{stage}");
                 if key == "resumeAfter" && token.ends_with('i') {
                     return server_error(260, &[]);
@@ -150,8 +195,11 @@ impl Server {
             }
             other => panic!("{other:?}"),
         };
+        if next < self.forgotten {
+            return self.refuse(next);
+        }
         self.last_id += 1;
-        self.answer(self.last_id, next, limit)
+        self.answer(self.last_id, (next, 0), limit)
     }
 
     fn get_more(&mut self, command: &Command, limit: usize) -> Document {
@@ -159,7 +207,12 @@ impl Server {
         assert_eq!(command.database, "model");
         assert_eq!(command.body, doc! { "getMore": id, "collection": "c" });
         match self.cursors.get(&id) {
-            Some(Some(next)) => self.answer(id, *next, limit),
+            Some(Some((next, _))) if *next < self.forgotten => {
+                let next = *next;
+                self.cursors.remove(&id);
+                self.refuse(next)
+            }
+            Some(Some(position)) => self.answer(id, *position, limit),
             Some(None) => {
                 self.cursors.remove(&id);
                 self.reply(0, Vec::new(), None)
@@ -168,18 +221,39 @@ impl Server {
         }
     }
 
-    /// A batch of at most `limit` events from `next` on.
-    fn answer(&mut self, id: i64, mut next: usize, limit: usize) -> Document {
+    fn refuse(&mut self, next: usize) -> Document {
+        self.refused = Some(self.refused.map_or(next, |refused| refused.min(next)));
+        server_error(286, &["NonResumableChangeStreamError"])
+    }
+
+    /// A batch of at most `limit` events from a position on.
+    fn answer(&mut self, id: i64, (mut next, mut sent): Position, limit: usize) -> Document {
         let mut events = Vec::new();
-        let mut end = token(next, "h");
+        // In the middle of a group, a reply without news stands where the one before it did.
+        let mut end = match sent {
+            0 => token(next, "h"),
+            sent => token(next, &format!("f{sent}")),
+        };
         let mut invalidated = false;
         while let Some(entry) = self
             .entries
             .get(next)
             .filter(|_| events.len() < limit && !invalidated)
         {
+            if *entry == Entry::Large && sent + 1 < FRAGMENTS {
+                sent += 1;
+                end = token(next, &format!("f{sent}"));
+                events.push(fragment(&end, sent));
+                continue;
+            }
             next += 1;
             let (operation, kind) = match entry {
+                Entry::Large => {
+                    sent = 0;
+                    end = token(next, "e");
+                    events.push(fragment(&end, FRAGMENTS));
+                    continue;
+                }
                 Entry::Matching => ("insert", "e"),
                 Entry::Invalidate => ("invalidate", "i"),
                 Entry::Other => {
@@ -195,7 +269,8 @@ impl Server {
             self.cursors.remove(&id);
             return self.reply(0, events, Some(end));
         }
-        self.cursors.insert(id, (!invalidated).then_some(next));
+        self.cursors
+            .insert(id, (!invalidated).then_some((next, sent)));
         self.reply(id, events, Some(end))
     }
 
