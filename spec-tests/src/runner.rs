@@ -138,7 +138,7 @@ fn complaints(options: &Options, plan: &plan::Plan) -> Vec<String> {
         .iter()
         .map(|name| (name.suite, name.file.as_str(), name.case.as_str()))
         .collect();
-    let unmatched = options.skips.unmatched(&options.dir, &suites, &known);
+    let unmatched = options.skips.unmatched(&suites, &known);
     let complain = |name| format!("skips.toml names a case that is not there: {name}");
     unmatched.into_iter().map(complain).collect()
 }

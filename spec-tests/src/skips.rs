@@ -54,9 +54,27 @@ pub struct SkippedCase {
     pub reason: String,
     /// What it would take.
     pub needs: String,
-    /// Whether only a checkout of the specifications has them.
-    #[serde(default)]
-    pub checkout_only: bool,
+    /// Whether the line is about the pinned edition alone, or about a checkout of the specifications.
+    pub only: Option<Edition>,
+}
+
+/// Which edition of the tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Edition {
+    /// PyMongo's.
+    Pinned,
+    /// That of mongodb/specifications.
+    Checkout,
+}
+
+impl Edition {
+    fn of(dir: &SpecDir) -> Self {
+        match dir.layout() {
+            Layout::PyMongo => Self::Pinned,
+            Layout::Specifications => Self::Checkout,
+        }
+    }
 }
 
 impl Skips {
@@ -92,6 +110,15 @@ impl Skips {
         self.areas.iter().any(|area| area.name == reason)
     }
 
+    /// The same without the lines about another edition than this one.
+    #[must_use]
+    pub fn about(mut self, dir: &SpecDir) -> Self {
+        let edition = Edition::of(dir);
+        self.cases
+            .retain(|line| line.only.is_none_or(|only| only == edition));
+        self
+    }
+
     /// The line that a case stands in.
     #[must_use]
     pub fn listed(&self, suite: &str, file: &str, case: &str) -> Option<&SkippedCase> {
@@ -112,16 +139,10 @@ impl Skips {
     /// The lines about the suites at hand that name no case which is there. `known` has all cases of
     /// these suites: suite, file, description.
     #[must_use]
-    pub fn unmatched(
-        &self,
-        dir: &SpecDir,
-        suites: &[&str],
-        known: &BTreeSet<(&str, &str, &str)>,
-    ) -> Vec<String> {
-        let pinned = dir.layout() == Layout::PyMongo;
+    pub fn unmatched(&self, suites: &[&str], known: &BTreeSet<(&str, &str, &str)>) -> Vec<String> {
         let mut unmatched = Vec::new();
         for line in &self.cases {
-            if !suites.contains(&line.suite.as_str()) || (line.checkout_only && pinned) {
+            if !suites.contains(&line.suite.as_str()) {
                 continue;
             }
             let is_known = |case: &str| {

@@ -87,8 +87,8 @@ fn options(arguments: &Arguments) -> anyhow::Result<Options> {
     Ok(Options {
         suites: suites::select(&arguments.suite)?,
         case: arguments.case.clone(),
+        skips: Skips::load()?.about(&dir),
         dir,
-        skips: Skips::load()?,
         target: match &arguments.uri {
             Some(uri) => Target::Uri(uri.clone()),
             None => Target::Local {
