@@ -493,6 +493,17 @@ impl Error {
         }
     }
 
+    /// Whether a connection was lost, or refused, after its hello and before its first command.
+    pub(crate) fn is_about_authentication(&self) -> bool {
+        match self {
+            Self::Authentication(_) => true,
+            Self::Io { action, .. } | Self::Timeout { action, .. } => {
+                *action == IoAction::Authenticate
+            }
+            _ => false,
+        }
+    }
+
     /// Of an error before anything was sent: true when another server, or the same one a moment
     /// later, may do. A server that is shutting down or stepping down says so to a handshake too.
     pub(crate) fn says_try_elsewhere(&self) -> bool {

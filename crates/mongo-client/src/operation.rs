@@ -221,9 +221,12 @@ impl Client {
                     });
                 }
                 // What is known may be about to change; the same again waits for news. A server
-                // that may only have too much to do goes on being offered, so that is no help.
+                // that may only have too much to do goes on being offered, so that is no help; and
+                // one that has spoken to this client, but not let it in, has failed the command.
                 Err(error)
-                    if error.says_try_elsewhere() && !error.has_label(SYSTEM_OVERLOADED_ERROR) =>
+                    if error.says_try_elsewhere()
+                        && !error.has_label(SYSTEM_OVERLOADED_ERROR)
+                        && !error.is_about_authentication() =>
                 {
                     if !topology.has_news(&selected.description, deadline).await {
                         return Err(error);
