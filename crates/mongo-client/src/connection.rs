@@ -194,7 +194,12 @@ impl Connection {
             exhaust_allowed: flags.contains(Flags::EXHAUST_ALLOWED),
         });
         let written = self.stream.write_all(&self.to_send).await;
-        written.map_err(|source| self.io_error(IoAction::Send, source))
+        written.map_err(|source| self.io_error(IoAction::Send, source))?;
+        // Until here the connection was busy even so: half a request must not be followed by another.
+        if flags.contains(Flags::MORE_TO_COME) {
+            self.awaited = None;
+        }
+        Ok(())
     }
 
     /// Reads the next reply; true says that the server sends another one unasked.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf, cstr, rawdoc};
 use mongo_topology::{SYSTEM_OVERLOADED_ERROR, SelectionCriteria, ServerType};
 use mongo_uri::{ReadConcern, ReadPreference, ServerAddress};
-use mongo_wire::{CommandReply, ServerError};
+use mongo_wire::{CommandReply, Flags, ServerError};
 use tokio::time::Instant;
 
 pub(crate) use self::retry::MAX_ADAPTIVE_RETRIES;
@@ -70,8 +70,9 @@ pub(crate) struct Beside<'a> {
     pub(crate) max_time: Option<i64>,
     /// How long the answer may take.
     pub(crate) limit: Option<Duration>,
-    /// Whether the server may send more replies than one.
-    pub(crate) exhaust: bool,
+    /// `EXHAUST_ALLOWED` when the server may send more replies than one, `MORE_TO_COME` when it
+    /// is to send none.
+    pub(crate) flags: Flags,
 }
 
 /// What one try leaves to the next.
@@ -158,7 +159,11 @@ impl Client {
             read_concern: call.read_concern,
             max_time: max_time.filter(|_| call.sends_max_time),
             limit: self.limit_of_answer(call.deadline, call.limit),
-            exhaust: false,
+            flags: if !call.is_read && is_unacknowledged(call.command) {
+                Flags::MORE_TO_COME
+            } else {
+                Flags::empty()
+            },
         };
         let reply = bound.send(call.command, &beside).await?;
         Ok((bound, reply))
@@ -279,7 +284,7 @@ impl Bound {
         let exchange = Exchange::Command {
             command,
             envelope: &envelope,
-            exhaust: beside.exhaust,
+            flags: beside.flags,
         };
         self.in_flight = self.context.session.as_ref().map(ActiveSession::send);
         let result = self.connection.exchange(exchange, beside.limit).await;

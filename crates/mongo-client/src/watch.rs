@@ -263,9 +263,15 @@ impl<T: DeserializeOwned> ChangeStream<T> {
     pub async fn next_if_any(&mut self) -> Result<Option<T>> {
         self.begin_call();
         let before = self.shared.deliveries();
-        let next = std::future::poll_fn(|cx| match self.poll_next_raw(cx) {
-            Poll::Pending if self.shared.deliveries() != before => Poll::Ready(None),
-            other => other,
+        let next = std::future::poll_fn(|cx| {
+            // The server has answered: whatever is there, it is not asked again.
+            if self.shared.deliveries() != before {
+                return Poll::Ready(self.next_received());
+            }
+            match self.poll_next_raw(cx) {
+                Poll::Pending if self.shared.deliveries() != before => Poll::Ready(None),
+                other => other,
+            }
         });
         next.await.map(|event| read(&event?)).transpose()
     }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::RawDocument;
 use bson::oid::ObjectId;
+use bson::{RawDocument, rawdoc};
 use mongo_topology::{ApplicationError, ErrorPhase, HelloReply};
 use mongo_uri::ServerAddress;
 use mongo_wire::{CommandReply, Flags};
@@ -24,8 +24,9 @@ pub(crate) enum Exchange<'a> {
     Command {
         command: &'a RawDocument,
         envelope: &'a RawDocument,
-        /// Whether the server may send more replies than one.
-        exhaust: bool,
+        /// `EXHAUST_ALLOWED` when the server may send more replies than one, `MORE_TO_COME` when
+        /// it is to send none.
+        flags: Flags,
     },
     /// A reply that the server sends unasked.
     NextReply,
@@ -150,15 +151,13 @@ impl PooledConnection {
             if let Exchange::Command {
                 command,
                 envelope,
-                exhaust,
+                flags,
             } = turn
             {
-                let flags = if exhaust {
-                    Flags::EXHAUST_ALLOWED
-                } else {
-                    Flags::empty()
-                };
                 connection.send(command, envelope, flags).await?;
+                if flags.contains(Flags::MORE_TO_COME) {
+                    return Ok(CommandReply::new(rawdoc! { "ok": 1 }.into()));
+                }
             }
             connection.receive().await.map(|(reply, _)| reply)
         };

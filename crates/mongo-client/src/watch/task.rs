@@ -9,6 +9,7 @@ use mongo_change_stream::{
     Action, ChangeStreamMachine, Failure, FailureKind, Input, StreamError, StreamEvent,
 };
 use mongo_uri::ServerAddress;
+use mongo_wire::Flags;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -400,7 +401,11 @@ async fn get_more(
     });
     let beside = Beside {
         limit: Some(limit),
-        exhaust,
+        flags: if exhaust {
+            Flags::EXHAUST_ALLOWED
+        } else {
+            Flags::empty()
+        },
         ..Beside::default()
     };
     loop {
