@@ -1,11 +1,11 @@
-//! One case of a specification's tests, and how cases become named tests.
+//! One case that brings along what it runs against.
 
 use anyhow::{Context, Result, ensure};
-use libtest_mimic::{Failed, Trial};
 use serde_json::Value;
 
 use crate::dir::{SpecDir, SpecFile};
 use crate::json::field;
+use crate::report::full_name;
 
 /// One runnable case.
 pub struct Case {
@@ -23,7 +23,7 @@ pub type Loader = fn(&SpecDir, &'static str) -> Result<Vec<Case>>;
 
 impl std::fmt::Debug for Case {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.full_name())
+        f.write_str(&full_name(self.suite, &self.file, &self.name))
     }
 }
 
@@ -41,18 +41,6 @@ impl Case {
             file: file.name.clone(),
             name: name.into(),
             run: Box::new(run),
-        }
-    }
-
-    /// `suite/file`, and the description if there is one.
-    pub fn full_name(&self) -> String {
-        let Self {
-            suite, file, name, ..
-        } = self;
-        if name.is_empty() {
-            format!("{suite}/{file}")
-        } else {
-            format!("{suite}/{file}: {name}")
         }
     }
 
@@ -98,27 +86,4 @@ pub fn one_per_test(
         }
     }
     Ok(cases)
-}
-
-/// The named tests of a suite; a suite that cannot be loaded or holds no case is one failing test.
-pub fn trials(dir: &SpecDir, suite: &'static str, load: Loader) -> Vec<Trial> {
-    let loaded = load(dir, suite).and_then(|cases| {
-        ensure!(!cases.is_empty(), "no case found");
-        Ok(cases)
-    });
-    match loaded {
-        Ok(cases) => cases
-            .into_iter()
-            .map(|case| {
-                Trial::test(case.full_name(), move || {
-                    case.run().map_err(|error| failed(&error))
-                })
-            })
-            .collect(),
-        Err(error) => vec![Trial::test(suite, move || Err(failed(&error)))],
-    }
-}
-
-fn failed(error: &anyhow::Error) -> Failed {
-    Failed::from(format!("{error:#}"))
 }

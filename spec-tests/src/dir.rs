@@ -87,12 +87,13 @@ impl SpecFile {
 }
 
 impl SpecDir {
-    /// The folder that `SPEC_TESTS_DIR` names, else the fetched set.
+    /// The pinned set, fetched once.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be fetched.
     pub fn obtain() -> Result<Self> {
-        match std::env::var_os("SPEC_TESTS_DIR") {
-            Some(folder) => Self::open(Path::new(&folder)).context("SPEC_TESTS_DIR"),
-            None => Self::open(&testbed::specs::obtain()?),
-        }
+        Self::open(&testbed::specs::obtain()?)
     }
 
     /// Takes the root of either layout, or the folder above it.

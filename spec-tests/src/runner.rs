@@ -13,6 +13,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Result, ensure};
 
+use crate::cmap;
 use crate::dir::SpecDir;
 use crate::report::{CaseReport, Report};
 use crate::servers::{self, KINDS, Kind};
@@ -102,6 +103,9 @@ pub fn run(options: &Options, progress: &(dyn Fn(Progress<'_>) + Sync)) -> Resul
     let mut finished = plan.settled;
     for (place, jobs) in places.iter().zip(plan.jobs) {
         finished.extend(lanes::run(options, place, jobs, progress));
+        if let Place::Anywhere = place {
+            cmap::stop_server();
+        }
     }
     finished.sort_by_key(|(number, _)| *number);
     let cases = finished.into_iter().map(|(_, case)| case).collect();

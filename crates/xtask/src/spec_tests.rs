@@ -12,11 +12,18 @@ use spec_tests::runner::{self, Options, Progress, Run, Target};
 use spec_tests::skips::Skips;
 use spec_tests::suites;
 use spec_tests::unified::ExtraOptions;
+use testbed::mongod::{Binary, ServerVersion, Version};
 
 use crate::shell;
 
+/// The page about the pinned set, from the workspace's root.
+const PAGE: &str = "docs/spec-coverage.md";
+
+/// The default server that the page is about.
+const PAGE_VERSION: Version = Version::new(6, 0, 5);
+
 /// Which tests to run, and against what.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Arguments {
     /// A suite, and all whose names go on after it and a slash; may be repeated.
     #[arg(long, value_name = "NAME")]
@@ -74,6 +81,28 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if let Some(path) = &arguments.coverage {
         let page = coverage::page(report, &options.skips);
         fs::write(path, page).with_context(|| path.display().to_string())?;
+    }
+    conclude(&run)
+}
+
+/// Runs the pinned set and checks that the page about it is true.
+///
+/// # Errors
+/// As [`run`], or the page is out of date.
+pub(crate) fn check() -> anyhow::Result<()> {
+    let arguments = Arguments {
+        jobs: default_lanes(),
+        ..Arguments::default()
+    };
+    let options = options(&arguments)?;
+    let mut run = perform(&options)?;
+    if Binary::locate(ServerVersion::Default)?.version() == PAGE_VERSION {
+        let committed = fs::read_to_string(shell::root().join(PAGE)).context(PAGE)?;
+        let page = coverage::page(&run.report, &options.skips);
+        if let Some(difference) = coverage::difference(&committed, &page) {
+            let complaint = format!("{PAGE} is not what this run calls for: {difference}");
+            run.complaints.push(complaint);
+        }
     }
     conclude(&run)
 }
