@@ -61,9 +61,9 @@ fn is_hello_reply(reply: &RawDocument) -> bool {
     has("maxWireVersion") && (has("isWritablePrimary") || has("ismaster"))
 }
 
-/// The id of a service, which nothing but its number makes up.
+/// The id of a service, made up of nothing but its number; all zeros would stand for no service.
 fn service_id(number: usize) -> ObjectId {
-    let mut bytes = [0; 12];
+    let mut bytes = [1; 12];
     bytes[4..].copy_from_slice(&u64::try_from(number).unwrap_or(u64::MAX).to_be_bytes());
     ObjectId::from_bytes(bytes)
 }
