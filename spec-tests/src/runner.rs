@@ -1,8 +1,8 @@
 //! A run: which cases there are, what each runs against, and what became of it.
 //!
-//! The cases are sorted by the deployment they run against ([`plan`]). One kind of deployment
+//! The cases are sorted by the deployment they run against (`plan`). One kind of deployment
 //! follows the other; of each, a few are started that take the cases in turns, for fail points are a
-//! server's and not a client's ([`lanes`]). [`judge`] holds what a case did against what may be.
+//! server's and not a client's (`lanes`). `judge` holds what a case did against what may be.
 
 mod judge;
 mod lanes;
