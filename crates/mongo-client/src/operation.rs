@@ -9,7 +9,7 @@ use std::time::Duration;
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf, cstr, rawdoc};
 use mongo_topology::{SYSTEM_OVERLOADED_ERROR, SelectionCriteria, ServerType};
 use mongo_uri::{ReadConcern, ReadPreference, ServerAddress};
-use mongo_wire::{CommandReply, Flags, ServerError};
+use mongo_wire::{CommandReply, Fields, Flags, ServerError};
 use tokio::time::Instant;
 
 pub(crate) use self::retry::MAX_ADAPTIVE_RETRIES;
@@ -267,8 +267,9 @@ impl Client {
         if let Some(session) = explicit {
             session.check(connection.max_wire_version())?;
         }
-        let session = has_sessions
-            .then(|| session.unwrap_or_else(|| ActiveSession::implicit(self.sessions())));
+        let has_own = !lacks(call.command, "lsid");
+        let implicit = (has_sessions && !has_own).then(|| ActiveSession::implicit(self.sessions()));
+        let session = session.filter(|_| has_sessions).or(implicit);
         Ok(session.filter(|_| is_acknowledged))
     }
 }
@@ -343,7 +344,7 @@ impl Bound {
         if has_cluster_time {
             let known = self.connection.cluster_time(&self.context.sessions.clock);
             let time = session.map_or_else(|| known.clone(), |own| own.cluster_time(known.clone()));
-            if let Some(time) = time {
+            if let Some(time) = time.filter(|_| lacks(command, "$clusterTime")) {
                 envelope.append(cstr!("$clusterTime"), &*time.document);
             }
         }
@@ -353,11 +354,10 @@ impl Bound {
             None => asked.map(ReadConcern::to_document),
         };
         let concern = concern.filter(|concern| !concern.is_empty());
-        // One that the caller has written into the command is the caller's.
-        if let Some(concern) = concern.filter(|_| matches!(command.get("readConcern"), Ok(None))) {
+        if let Some(concern) = concern.filter(|_| lacks(command, "readConcern")) {
             envelope.append(cstr!("readConcern"), concern);
         }
-        if let Some(millis) = beside.max_time {
+        if let Some(millis) = beside.max_time.filter(|_| lacks(command, "maxTimeMS")) {
             envelope.append(cstr!("maxTimeMS"), millis);
         }
         envelope
@@ -458,6 +458,12 @@ fn expired_write(reply: &CommandReply) -> Option<ServerError> {
 
 fn expired(error: &ServerError) -> bool {
     error.code == Some(codes::MAX_TIME_MS_EXPIRED)
+}
+
+/// Whether a key can go beside a command: one that the caller has written into the command is the
+/// caller's.
+fn lacks(command: &RawDocument, key: &str) -> bool {
+    Fields::find(command, key).is_none()
 }
 
 /// Whether the caller wants no answer to a write, `writeConcern: { w: 0 }`.

@@ -1,6 +1,7 @@
 //! Driver Sessions, `tests/README.md`.
 
-use bson::{RawDocumentBuf, Timestamp, rawdoc};
+use bson::spec::BinarySubtype;
+use bson::{Binary, RawDocumentBuf, Timestamp, cstr, rawdoc};
 use integration_tests::fail_point::FailPoint;
 use integration_tests::{own_database, shared_client};
 use mongo_client::sdam::SdamEvent;
@@ -352,4 +353,35 @@ async fn one_session_serves_many_tasks_in_turn_without_mixing_them_up() {
         assert!(now >= last);
         last = now;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_a_command_has_of_its_own_are_not_sent_twice() {
+    let (client, recorder) = heard("&timeoutMS=20000").await;
+    let id = Binary {
+        subtype: BinarySubtype::Uuid,
+        bytes: (0..16).collect(),
+    };
+    let own = rawdoc! { "id": id };
+    let mut write = insert(900..901);
+    write.append(cstr!("lsid"), own.clone());
+    write.append(cstr!("txnNumber"), 1_i64);
+    write.append(cstr!("maxTimeMS"), 5_000);
+    let db = client.database("own_keys");
+    for _ in 0..2 {
+        // The server takes the second one for the first, tried again.
+        let reply = within(db.run_command(&write)).await.unwrap();
+        assert_eq!(reply.document().as_raw().get_i32("n").unwrap(), 1);
+    }
+    let sent = recorder.sent("insert");
+    assert_eq!(sent.len(), 2);
+    for command in sent {
+        assert_eq!(lsid(&command), Some(own.clone()));
+        let times = |key| {
+            let keys = command.iter().map(|field| field.unwrap().0);
+            keys.filter(|other| *other == key).count()
+        };
+        assert_eq!([times("lsid"), times("maxTimeMS")], [1, 1]);
+    }
+    client.shutdown().await;
 }
