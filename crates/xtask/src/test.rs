@@ -18,7 +18,13 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let mut command = shell::cargo();
     command
-        .args(["test", "--workspace", "--all-features", "--"])
+        .args([
+            "test",
+            "--workspace",
+            "--all-features",
+            "--no-fail-fast",
+            "--",
+        ])
         .args(&arguments.rest);
     shell::run(&mut command)?;
     if arguments.rest.is_empty() {
