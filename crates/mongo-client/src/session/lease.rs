@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bson::RawDocumentBuf;
 use bson::spec::BinarySubtype;
-use bson::{RawDocumentBuf, rawdoc};
 
 use super::clock::ClusterClock;
 use super::pool::{ServerSession, SessionId, SessionPool};
@@ -137,9 +137,13 @@ impl Drop for InFlight {
 
 /// What commands carry as `lsid`.
 pub(crate) fn lsid(id: SessionId) -> RawDocumentBuf {
-    let id = bson::Binary {
-        subtype: BinarySubtype::Uuid,
-        bytes: id.to_vec(),
-    };
-    rawdoc! { "id": id }
+    // `{ id: <UUID> }` in one piece, since every command has one.
+    const LENGTH: u8 = 30;
+    let mut bytes = Vec::with_capacity(usize::from(LENGTH));
+    bytes.extend([LENGTH, 0, 0, 0, 0x05]);
+    bytes.extend(b"id\0");
+    bytes.extend([16, 0, 0, 0, u8::from(BinarySubtype::Uuid)]);
+    bytes.extend(id);
+    bytes.push(0);
+    RawDocumentBuf::from_bytes(bytes).expect("length and closing zero are right")
 }
