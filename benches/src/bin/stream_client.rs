@@ -89,10 +89,10 @@ fn main() {
 async fn follow(uri: &str, way: &str, until: Until) -> Meter {
     let client = Client::new(uri).expect("a good URI");
     let watch = client.database("shop").collection("orders").watch();
-    let watch = if way == "raw, on demand" {
-        watch.prefetch(None)
-    } else {
-        watch
+    let watch = match way {
+        "raw, on demand" => watch.prefetch(None),
+        "exhaust" | "exhaust and work" => watch.exhaust(true),
+        _ => watch,
     };
     let mut stream = watch.await.expect("a stream");
     // The clock starts with the first event, as it does for the other clients.
@@ -100,8 +100,8 @@ async fn follow(uri: &str, way: &str, until: Until) -> Meter {
     let meter = Meter::new(until);
     match way {
         "batch" => by_batch(stream, meter).await,
-        "raw" | "raw, on demand" => by_raw_event(stream, meter, Duration::ZERO).await,
-        "raw and work" => by_raw_event(stream, meter, WORK).await,
+        "raw" | "exhaust" | "raw, on demand" => by_raw_event(stream, meter, Duration::ZERO).await,
+        "raw and work" | "exhaust and work" => by_raw_event(stream, meter, WORK).await,
         "typed" => by_type::<ChangeEvent<Order>>(stream.with_type(), meter).await,
         "document" => by_type::<ChangeEvent<bson::Document>>(stream.with_type(), meter).await,
         other => panic!("no such way: {other}"),

@@ -65,6 +65,11 @@ const NEARBY: &[Contestant] = &[
         "raw",
         &[(RustDriver, "raw", 5.0), (Ours, "discard", 0.7)],
     ),
+    contestant(
+        Ours,
+        "exhaust",
+        &[(RustDriver, "raw", 5.0), (Ours, "discard", 0.7)],
+    ),
     contestant(Ours, "raw, on demand", &[]),
     contestant(Ours, "typed", &[(RustDriver, "typed", 4.0)]),
     contestant(Ours, "document", &[(RustDriver, "document", 4.0)]),
@@ -78,8 +83,17 @@ const NEARBY: &[Contestant] = &[
 /// Who drains a backlog from a server far away, with 20 microseconds of work for each event.
 const DISTANT: &[Contestant] = &[
     contestant(Ours, "raw", &[]),
+    contestant(Ours, "exhaust", &[]),
     contestant(RustDriver, "raw", &[]),
     contestant(Ours, "raw and work", &[(RustDriver, "raw and work", 1.8)]),
+    contestant(
+        Ours,
+        "exhaust and work",
+        &[
+            (RustDriver, "raw and work", 1.8),
+            (Ours, "raw and work", 1.0),
+        ],
+    ),
     contestant(RustDriver, "raw and work", &[]),
 ];
 
