@@ -1,8 +1,9 @@
 //! A server that has nothing to do but to send the same batch of change events, again and again:
 //! how fast a client takes them shows what the client costs.
 //!
-//! It answers as the primary of a replica set. The batch is encoded once, so that a `getMore` costs
-//! the server a copy into the socket. `exhaustAllowed` is obeyed.
+//! It answers as the primary of a replica set whose time goes on with every batch. The batch is
+//! encoded once, so that a `getMore` costs the server a copy into the socket. `exhaustAllowed` is
+//! obeyed.
 
 use std::io::{IoSlice, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -13,7 +14,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, rawdoc};
+use bson::spec::BinarySubtype;
+use bson::{Binary, RawArrayBuf, RawDocument, RawDocumentBuf, Timestamp, rawdoc};
 use bytes::{BufMut as _, BytesMut};
 use mongo_wire::{Document, Flags, Header, Limits, Message, OpMsg, OpReply, decode};
 
@@ -27,6 +29,10 @@ const AWAIT: Duration = Duration::from_millis(100);
 const READ_SIZE: usize = 16 * 1024;
 /// Where a message's own flags stand.
 const FLAGS_AT: usize = Header::LEN;
+/// Where the increment of the cluster time stands, the first value of the reply: behind flags,
+/// section kind and length, then type, key and length of `$clusterTime`, then type and key of the
+/// timestamp.
+const INCREMENT_AT: usize = FLAGS_AT + 4 + 1 + 4 + 1 + 13 + 4 + 1 + 12;
 
 /// What is sent.
 #[derive(Debug, Clone)]
@@ -64,7 +70,7 @@ pub fn order(number: i32) -> RawDocumentBuf {
     rawdoc! {
         "_id": { "_data": format!("8265{:08X}000000012B0229296E04{:08X}", mixed(1), mixed(2)) },
         "operationType": "insert",
-        "clusterTime": bson::Timestamp { time: 1_700_000_000, increment: 1 },
+        "clusterTime": Timestamp { time: 1_700_000_000, increment: 1 },
         "wallTime": bson::DateTime::from_millis(1_700_000_000_000),
         "ns": { "db": "shop", "coll": "orders" },
         "documentKey": { "_id": number },
@@ -76,7 +82,16 @@ pub fn order(number: i32) -> RawDocumentBuf {
 #[must_use]
 pub fn get_more_reply(events: &[RawDocumentBuf]) -> Document {
     let batch: RawArrayBuf = events.iter().collect();
-    rawdoc! { "cursor": cursor("nextBatch", batch), "ok": 1.0 }.into()
+    rawdoc! { "$clusterTime": cluster_time(), "cursor": cursor("nextBatch", batch), "ok": 1.0 }
+        .into()
+}
+
+fn cluster_time() -> RawDocumentBuf {
+    let signature = rawdoc! { "hash": Binary { subtype: BinarySubtype::Generic, bytes: vec![7; 20] }, "keyId": 7_i64 };
+    rawdoc! {
+        "clusterTime": Timestamp { time: 1_700_000_000, increment: 0 },
+        "signature": signature,
+    }
 }
 
 fn cursor(batch_key: &str, batch: RawArrayBuf) -> RawDocumentBuf {
@@ -285,13 +300,14 @@ fn send_batches(
             return Ok(ControlFlow::Continue(()));
         }
         let request_id = shared.next_request_id.fetch_add(1, Ordering::Relaxed);
-        let mut head = [0; FLAGS_AT + 4];
-        head.copy_from_slice(&shared.batch[..FLAGS_AT + 4]);
+        let mut head = [0; INCREMENT_AT + 4];
+        head.copy_from_slice(&shared.batch[..INCREMENT_AT + 4]);
         head[4..8].copy_from_slice(&request_id.to_le_bytes());
         head[8..12].copy_from_slice(&response_to.to_le_bytes());
         if exhaust {
-            head[FLAGS_AT..].copy_from_slice(&Flags::MORE_TO_COME.bits().to_le_bytes());
+            head[FLAGS_AT..FLAGS_AT + 4].copy_from_slice(&Flags::MORE_TO_COME.bits().to_le_bytes());
         }
+        head[INCREMENT_AT..].copy_from_slice(&request_id.to_le_bytes());
         let rest = &shared.batch[head.len()..];
         let written = stream.write_vectored(&[IoSlice::new(&head), IoSlice::new(rest)])?;
         match written.checked_sub(head.len()) {
@@ -305,5 +321,44 @@ fn send_batches(
             return Ok(ControlFlow::Continue(()));
         }
         response_to = request_id;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_batch_tells_a_later_cluster_time() {
+        let server = ReplayServer::start(&Replay::of_orders(1, u64::MAX)).expect("a port");
+        let mut stream = TcpStream::connect(server.address()).expect("a server");
+        let mut bytes = BytesMut::new();
+        let mut last = None;
+        for (request_id, name) in [(1, "aggregate"), (2, "getMore"), (3, "getMore")] {
+            let mut command = RawDocumentBuf::new();
+            command.append(bson::raw::CString::try_from(name).expect("no zero"), CURSOR);
+            let mut request = BytesMut::new();
+            let message = OpMsg::new(request_id, command.into());
+            message
+                .encode(&mut request, &Limits::default())
+                .expect("short");
+            stream.write_all(&request).expect("written");
+            let reply = loop {
+                if let Some(reply) = decode(&mut bytes, &Limits::default()).expect("a message") {
+                    break reply;
+                }
+                let mut chunk = [0; 4096];
+                let count = stream.read(&mut chunk).expect("a reply");
+                bytes.put_slice(&chunk[..count]);
+            };
+            let Message::Msg(reply) = reply else {
+                panic!("an OP_MSG")
+            };
+            let time = reply.body().as_raw().get_document("$clusterTime");
+            let time = time.and_then(|time| time.get_timestamp("clusterTime"));
+            let time = time.ok();
+            assert_eq!(time > last, name == "getMore", "{time:?} behind {last:?}");
+            last = time;
+        }
     }
 }
