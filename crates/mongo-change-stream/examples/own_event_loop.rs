@@ -22,7 +22,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bson::{raw::RawDocumentBuf, rawdoc};
+use bson::rawdoc;
 use bytes::BytesMut;
 use mongo_change_stream::{
     Action, BatchReader, ChangeStreamMachine, Failure, FailureKind, Input, RawEvent, ResumeToken,
@@ -154,12 +154,7 @@ impl Server {
         }
     }
 
-    fn run(
-        &mut self,
-        database: &str,
-        command: &RawDocumentBuf,
-        limit: Duration,
-    ) -> io::Result<Document> {
+    fn run(&mut self, database: &str, command: &Document, limit: Duration) -> io::Result<Document> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
             None => self.connect(limit)?,
@@ -173,7 +168,7 @@ impl Server {
         self.received.clear();
         let mut stream = TcpStream::connect(&self.address)?;
         stream.set_nodelay(true)?;
-        let hello = rawdoc! { "isMaster": 1, "helloOk": true };
+        let hello = rawdoc! { "isMaster": 1, "helloOk": true }.into();
         let reply = self.exchange(&mut stream, "admin", &hello, limit)?;
         let version = reply.as_raw().get_i32("maxWireVersion");
         self.max_wire_version = version.map_err(invalid)?;
@@ -184,14 +179,12 @@ impl Server {
         &mut self,
         stream: &mut TcpStream,
         database: &str,
-        command: &RawDocumentBuf,
+        command: &Document,
         limit: Duration,
     ) -> io::Result<Document> {
         let limits = Limits::default();
         self.last_request = self.last_request.wrapping_add(1);
-        let envelope = rawdoc! { "$db": database };
-        let (command, envelope) = (command.as_ref().into(), envelope.as_ref().into());
-        let body = CommandBody::new(&command).elements_of(&envelope);
+        let body = CommandBody::new(command).string(c"$db", database);
         let body = body.into_document(&limits).map_err(invalid)?;
         let mut request = BytesMut::new();
         let message = OpMsg::new(self.last_request, body);

@@ -7,6 +7,7 @@ use bson::{
     cstr,
     raw::{CStr, RawArrayBuf, RawDocumentBuf},
 };
+use mongo_wire::{ByteStr, Document};
 
 use crate::{ResumeToken, StartPoint, WatchOptions, WatchTarget, codes::WIRE_VERSION_4_4};
 
@@ -138,20 +139,22 @@ impl Request {
 pub(crate) struct Cursor {
     id: i64,
     namespace: String,
+    database: ByteStr,
     max_wire_version: i32,
     /// The same for every `getMore` until id or namespace change.
-    get_more: RawDocumentBuf,
+    get_more: Document,
 }
 
 impl Cursor {
     pub(crate) fn new(request: &Request, id: i64, namespace: &str, max_wire_version: i32) -> Self {
-        let (_, collection) = split(namespace);
+        let (database, collection) = split(namespace);
         let get_more = request.get_more(id, collection, max_wire_version);
         Self {
             id,
             namespace: namespace.to_owned(),
+            database: database.into(),
             max_wire_version,
-            get_more,
+            get_more: get_more.into(),
         }
     }
 
@@ -163,11 +166,11 @@ impl Cursor {
         Self::new(request, id, namespace, self.max_wire_version)
     }
 
-    pub(crate) fn database(&self) -> &str {
-        split(&self.namespace).0
+    pub(crate) fn database(&self) -> ByteStr {
+        self.database.clone()
     }
 
-    pub(crate) fn get_more(&self) -> RawDocumentBuf {
+    pub(crate) fn get_more(&self) -> Document {
         self.get_more.clone()
     }
 

@@ -23,7 +23,6 @@
 //! ```
 //! use std::time::Instant;
 //!
-//! use bson::raw::RawDocumentBuf;
 //! use mongo_change_stream::{
 //!     Action, BatchReader, ChangeStreamMachine, FailureKind, Input, StreamConfig,
 //!     StreamError, WatchOptions, WatchTarget,
@@ -32,7 +31,7 @@
 //!
 //! /// Whatever can run a command: the reply's body and the connection's wire version.
 //! trait Server {
-//!     fn run(&mut self, database: &str, command: RawDocumentBuf) -> Option<(Document, i32)>;
+//!     fn run(&mut self, database: &str, command: &Document) -> Option<(Document, i32)>;
 //! }
 //!
 //! fn follow(server: &mut impl Server, now: impl Fn() -> Instant) -> Result<(), StreamError> {
@@ -47,7 +46,7 @@
 //!             match action {
 //!                 Action::Aggregate { database, command, .. }
 //!                 | Action::GetMore { database, command, .. } => {
-//!                     let outcome = match server.run(&database, command) {
+//!                     let outcome = match server.run(&database, &command) {
 //!                         Some((reply, max_wire_version)) => {
 //!                             Input::ReplyReceived { reply, max_wire_version }
 //!                         }
@@ -56,7 +55,7 @@
 //!                     machine.handle(outcome, now());
 //!                 }
 //!                 Action::KillCursors { database, command } => {
-//!                     let _nobody_cares = server.run(&database, command);
+//!                     let _nobody_cares = server.run(&database, &command);
 //!                 }
 //!                 Action::Deliver(batch) => reader.push(batch),
 //!                 Action::Finish(result) => return result,
@@ -77,7 +76,7 @@
 //! # let _ = |server: &mut Nobody, now: fn() -> Instant| follow(server, now);
 //! # struct Nobody;
 //! # impl Server for Nobody {
-//! #     fn run(&mut self, _: &str, _: RawDocumentBuf) -> Option<(Document, i32)> { None }
+//! #     fn run(&mut self, _: &str, _: &Document) -> Option<(Document, i32)> { None }
 //! # }
 //! ```
 

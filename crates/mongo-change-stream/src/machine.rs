@@ -25,7 +25,7 @@ use std::{
 };
 
 use bson::raw::RawDocumentBuf;
-use mongo_wire::{CommandReply, Document};
+use mongo_wire::{ByteStr, CommandReply, Document};
 
 use crate::{
     Failure, Gap, GapEnd, Oversize, Phase, ResumeToken, StartPoint, StreamBatch, StreamConfig,
@@ -88,9 +88,9 @@ pub enum Action {
     /// reports the outcome.
     Aggregate {
         /// The database.
-        database: String,
+        database: ByteStr,
         /// The command, without `$db`, `lsid` and the like.
-        command: RawDocumentBuf,
+        command: Document,
         /// From sending it to having its reply; then it has failed with
         /// [`FailureKind::Timeout`](crate::FailureKind::Timeout). Finding a server and connecting
         /// to it have limits of their own.
@@ -102,9 +102,9 @@ pub enum Action {
     /// retry, with this same command, before it reports the outcome.
     GetMore {
         /// The database.
-        database: String,
+        database: ByteStr,
         /// The command, without `$db`, `lsid` and the like.
-        command: RawDocumentBuf,
+        command: Document,
         /// From sending it to having its reply; then it has failed with
         /// [`FailureKind::Timeout`](crate::FailureKind::Timeout).
         deadline: Duration,
@@ -121,9 +121,9 @@ pub enum Action {
     /// The result is nobody's business, and what follows must not wait for it.
     KillCursors {
         /// The database.
-        database: String,
+        database: ByteStr,
         /// The command, without `$db`, `lsid` and the like.
-        command: RawDocumentBuf,
+        command: Document,
     },
     /// The bound connection is no longer needed, if there is one. When the stream closes during a
     /// `getMore`, or while the server sends unasked, there are replies that nobody has read: such a

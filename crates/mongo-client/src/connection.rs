@@ -33,6 +33,11 @@ use crate::session::{ClusterClock, ClusterTime};
 /// Bytes asked of the socket when the next message's length is not known yet.
 const READ_CHUNK: usize = 16 * 1024;
 
+/// With less room than that, another buffer is begun.
+const LEAST_ROOM: usize = 1024;
+/// Bytes that the buffer of requests keeps from one to the next.
+const KEPT_TO_SEND: usize = 64 * 1024;
+
 /// What a connection speaks over.
 pub(crate) trait ByteStream:
     tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Sync + Unpin
@@ -195,6 +200,9 @@ impl Connection {
         });
         let written = self.stream.write_all(&self.to_send).await;
         written.map_err(|source| self.io_error(IoAction::Send, source))?;
+        if self.to_send.capacity() > KEPT_TO_SEND {
+            self.to_send = BytesMut::new();
+        }
         // Until here the connection was busy even so: half a request must not be followed by another.
         if flags.contains(Flags::MORE_TO_COME) {
             self.awaited = None;
@@ -237,8 +245,11 @@ impl Connection {
             }
             let wanted = mongo_wire::bytes_wanted(&self.received, &self.limits)
                 .map_err(|source| self.malformed(source))?;
-            // A whole message lands in one buffer, which its documents then share.
-            self.received.reserve(wanted.max(READ_CHUNK));
+            // A whole message lands in one buffer, which its documents then share; small messages
+            // share one with others.
+            if self.received.capacity() - self.received.len() < wanted.max(LEAST_ROOM) {
+                self.received.reserve(wanted.max(READ_CHUNK));
+            }
             match self.stream.read_buf(&mut self.received).await {
                 Ok(0) if self.is_unheard() => {
                     return Err(self.hung_up(ErrorKind::UnexpectedEof));

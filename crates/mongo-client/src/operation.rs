@@ -9,7 +9,7 @@ use std::time::Duration;
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf, cstr, rawdoc};
 use mongo_topology::{SYSTEM_OVERLOADED_ERROR, SelectionCriteria, ServerType};
 use mongo_uri::{ReadConcern, ReadPreference, ServerAddress};
-use mongo_wire::{CommandReply, Fields, Flags, ServerError};
+use mongo_wire::{CommandReply, Document, Fields, Flags, ServerError};
 use tokio::time::Instant;
 
 pub(crate) use self::retry::MAX_ADAPTIVE_RETRIES;
@@ -20,6 +20,9 @@ use crate::error::{Error, Result, SessionMisuse, codes};
 use crate::events::name_of;
 use crate::pool::{Exchange, Pool, PooledConnection};
 use crate::session::{ActiveSession, ClusterTime, InFlight, Sessions};
+
+/// Bytes that mostly go beside a command: database, session and cluster time.
+const USUAL_ENVELOPE: usize = 256;
 
 /// One command and how it is to be run.
 #[derive(Clone, Copy, Debug)]
@@ -53,8 +56,8 @@ pub(crate) struct Bound {
 /// What goes beside every command of an operation, whichever connection it is sent on.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
-    /// `$db` and, where the server has to know it, `$readPreference`.
-    envelope: RawDocumentBuf,
+    /// `$db`, `lsid` and, where the server has to know it, `$readPreference`.
+    envelope: Document,
     /// `None` where the server has no sessions, or the command must not have one.
     pub(crate) session: Option<ActiveSession>,
     sessions: Arc<Sessions>,
@@ -209,13 +212,17 @@ impl Client {
             let checked_out = tokio::time::timeout_at(deadline, check_out).await;
             match checked_out.unwrap_or_else(|_| Err(selected.pool.no_connection_within(limit))) {
                 Ok(connection) => {
+                    let session = self.session_on(&connection, call, session)?;
                     let mut envelope = rawdoc! { "$db": call.database };
                     if let Some(preference) = selected.read_preference {
                         envelope.append(cstr!("$readPreference"), preference);
                     }
+                    if let Some(session) = &session {
+                        envelope.append(cstr!("lsid"), session.lsid());
+                    }
                     let context = Context {
-                        envelope,
-                        session: self.session_on(&connection, call, session)?,
+                        envelope: envelope.into(),
+                        session,
                         sessions: Arc::clone(self.sessions()),
                         round_trip: selected.round_trip,
                     };
@@ -335,12 +342,11 @@ impl Bound {
     }
 
     fn envelope(&mut self, command: &RawDocument, beside: &Beside<'_>) -> RawDocumentBuf {
-        let mut envelope = self.context.envelope.clone();
+        let mut bytes = Vec::with_capacity(USUAL_ENVELOPE);
+        bytes.extend_from_slice(self.context.envelope.as_bytes());
+        let mut envelope = RawDocumentBuf::from_bytes(bytes).expect("a copy of a document");
         let has_cluster_time = self.has_cluster_time();
         let session = self.context.session.as_ref();
-        if let Some(session) = session {
-            envelope.append(cstr!("lsid"), session.lsid());
-        }
         if has_cluster_time {
             let known = self.connection.cluster_time(&self.context.sessions.clock);
             let time = session.map_or_else(|| known.clone(), |own| own.cluster_time(known.clone()));

@@ -36,26 +36,28 @@ use crate::{
 pub struct CommandBody<'a> {
     /// Length prefix and closing zero included.
     command: &'a [u8],
+    /// The elements of the document that was added first: mostly the only addition, which is copied
+    /// once, into the message.
+    beside: &'a [u8],
     added: BytesMut,
 }
-
-/// Room for what is usually added, so that it is reserved once.
-const USUALLY_ADDED: usize = 256;
 
 impl<'a> CommandBody<'a> {
     /// A command with nothing beside it yet.
     pub fn new(command: &'a Document) -> Self {
-        Self {
-            command: command.as_bytes(),
-            added: BytesMut::new(),
-        }
+        Self::of_bytes(command.as_bytes())
     }
 
     /// As [`new`](Self::new), of a raw document.
     #[cfg(feature = "bson")]
     pub fn of_raw(command: &'a bson::RawDocument) -> Self {
+        Self::of_bytes(command.as_bytes())
+    }
+
+    fn of_bytes(command: &'a [u8]) -> Self {
         Self {
-            command: command.as_bytes(),
+            command,
+            beside: &[],
             added: BytesMut::new(),
         }
     }
@@ -106,7 +108,7 @@ impl<'a> CommandBody<'a> {
 
     /// Adds all elements of a document, whatever their types, as they are.
     #[must_use]
-    pub fn elements_of(mut self, document: &Document) -> Self {
+    pub fn elements_of(mut self, document: &'a Document) -> Self {
         self.put_elements(document.as_bytes());
         self
     }
@@ -114,7 +116,7 @@ impl<'a> CommandBody<'a> {
     /// As [`elements_of`](Self::elements_of), of a raw document.
     #[cfg(feature = "bson")]
     #[must_use]
-    pub fn raw_elements_of(mut self, document: &bson::RawDocument) -> Self {
+    pub fn raw_elements_of(mut self, document: &'a bson::RawDocument) -> Self {
         self.put_elements(document.as_bytes());
         self
     }
@@ -125,7 +127,7 @@ impl<'a> CommandBody<'a> {
         reason = "a body is a document: at least five bytes"
     )]
     pub fn len(&self) -> usize {
-        self.command.len() + self.added.len()
+        self.command.len() + self.beside.len() + self.added.len()
     }
 
     /// Appends the body to a buffer, which stays as it is on an error.
@@ -176,15 +178,18 @@ impl<'a> CommandBody<'a> {
     fn put(&self, length: u32, dst: &mut BytesMut) {
         dst.put_u32_le(length);
         dst.put_slice(elements_in(self.command));
+        dst.put_slice(self.beside);
         dst.put_slice(&self.added);
         dst.put_u8(0);
     }
 
-    fn put_elements(&mut self, document: &[u8]) {
-        if self.added.is_empty() {
-            self.added.reserve(USUALLY_ADDED);
+    fn put_elements(&mut self, document: &'a [u8]) {
+        let elements = elements_in(document);
+        if self.beside.is_empty() && self.added.is_empty() {
+            self.beside = elements;
+        } else {
+            self.added.put_slice(elements);
         }
-        self.added.put_slice(elements_in(document));
     }
 
     /// The body as a document of its own.
@@ -214,7 +219,7 @@ impl fmt::Debug for CommandBody<'_> {
             f,
             "CommandBody({} bytes, {} added)",
             self.len(),
-            self.added.len()
+            self.beside.len() + self.added.len()
         )
     }
 }
@@ -241,6 +246,16 @@ mod tests {
             02 7300 03000000 616200  03 6400 05000000 00  10 6900 01000000
             12 6c00 0200000000000000  08 6200 01  0a 6e00  00");
         assert_eq!(body.as_bytes(), expected);
+    }
+
+    #[test]
+    fn documents_are_added_in_the_order_of_the_calls() {
+        let ping = document(PING);
+        let [one, two] = ["080000000a610000", "080000000a620000"].map(document);
+        let body = CommandBody::new(&ping).elements_of(&one).elements_of(&two);
+        let body = body.int32(c"i", 1).into_document(&Limits::default());
+        let expected = hex("1c000000 10 70696e6700 01000000 0a6100 0a6200 10 6900 01000000 00");
+        assert_eq!(body.unwrap().as_bytes(), expected);
     }
 
     #[test]

@@ -46,8 +46,8 @@ impl ChangeStreamMachine {
     pub(super) fn open(&mut self, phase: Phase, start: StartPoint) {
         self.fragments.clear();
         self.actions.push_back(Action::Aggregate {
-            database: self.request.target.database().to_owned(),
-            command: self.request.aggregate(&start),
+            database: self.request.target.database().into(),
+            command: self.request.aggregate(&start).into(),
             deadline: self.doubled(self.config.aggregate_limit),
         });
         self.state = State::Opening { phase, start };
@@ -82,7 +82,7 @@ impl ChangeStreamMachine {
                     Action::ReadReply { deadline }
                 } else {
                     Action::GetMore {
-                        database: cursor.database().to_owned(),
+                        database: cursor.database(),
                         command: cursor.get_more(),
                         deadline,
                         exhaust: self.config.exhaust,
@@ -240,8 +240,8 @@ impl ChangeStreamMachine {
             .filter(|_| is_whole)
             .map(|token| ResumeToken::from(token).compact());
         let last = survey.last.map(EventRef::new);
-        let last_id = last.and_then(EventRef::id).map(token::copy);
-        let end = named_end.clone().or(last_id);
+        let last_id = || last.and_then(EventRef::id).map(token::copy);
+        let end = named_end.clone().or_else(last_id);
         let first = survey.first.map(EventRef::new);
         let is_first = phase == Phase::Open || matches!(self.loss, Loss::Behind(_));
         let gaps = self.pass_gaps(whole.gaps, first, (&end, operation_time));
@@ -465,8 +465,8 @@ impl ChangeStreamMachine {
     fn release(&mut self, left_over: Option<Cursor>) {
         if let Some(cursor) = left_over {
             self.actions.push_back(Action::KillCursors {
-                database: cursor.database().to_owned(),
-                command: cursor.kill(),
+                database: cursor.database(),
+                command: cursor.kill().into(),
             });
         }
         self.actions.push_back(Action::Unbind);

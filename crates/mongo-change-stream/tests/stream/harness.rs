@@ -134,7 +134,7 @@ impl Stream {
                     deadline,
                 } => {
                     self.order(Command {
-                        database,
+                        database: database.into(),
                         body: decode(&command),
                         deadline: Some(deadline),
                         exhaust: false,
@@ -148,7 +148,7 @@ impl Stream {
                 } => {
                     let deadline = Some(deadline);
                     self.order(Command {
-                        database,
+                        database: database.into(),
                         body: decode(&command),
                         deadline,
                         exhaust,
@@ -156,7 +156,8 @@ impl Stream {
                 }
                 Action::KillCursors { database, command } => {
                     let mut command = decode(&command);
-                    command.insert("$db", database);
+                    command.insert("$db", database.as_str());
+                    self.note(&command);
                     self.killed.push(command);
                 }
                 Action::ReadReply { .. } => {
@@ -176,8 +177,15 @@ impl Stream {
         }
     }
 
+    /// Adds to the last action's line what the command says.
+    fn note(&mut self, command: &Document) {
+        let line = self.log.last_mut().expect("the action that ordered it");
+        line.push_str(&command.to_string());
+    }
+
     fn order(&mut self, command: Command) {
         assert!(self.command.is_none(), "two commands at once: {command:?}");
+        self.note(&command.body);
         self.command = Some(command);
     }
 
@@ -341,8 +349,8 @@ pub(crate) fn encode(document: &Document) -> mongo_wire::Document {
     mongo_wire::Document::from_bytes(bson::serialize_to_vec(document).unwrap()).unwrap()
 }
 
-fn decode(raw: &bson::RawDocument) -> Document {
-    Document::try_from(raw).unwrap()
+fn decode(command: &mongo_wire::Document) -> Document {
+    Document::try_from(command.as_raw()).unwrap()
 }
 
 pub(crate) fn prefetch(batches: usize, bytes: usize) -> StreamConfig {

@@ -9,7 +9,7 @@ use mongo_change_stream::{
     Action, ChangeStreamMachine, Failure, FailureKind, Input, StreamError, StreamEvent,
 };
 use mongo_uri::ServerAddress;
-use mongo_wire::Flags;
+use mongo_wire::{ByteStr, Document, Flags};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -206,7 +206,7 @@ impl Task {
     }
 
     /// A read of the stream's, in the session that it has had before.
-    fn aggregate(&self, database: String, command: RawDocumentBuf, limit: Duration) -> Running {
+    fn aggregate(&self, database: ByteStr, command: Document, limit: Duration) -> Running {
         let client = self.client.clone();
         let mut options = self.command.clone();
         options.session.clone_from(&self.session);
@@ -216,7 +216,7 @@ impl Task {
             deadline => deadline,
         };
         Box::pin(async move {
-            let mut call = options.call(&database, &command, deadline);
+            let mut call = options.call(&database, command.as_raw(), deadline);
             call.limit = Some(limit).filter(|_| deadline.remaining(Instant::now()).is_none());
             match client.execute(&call).await {
                 Ok((bound, reply)) => answered(bound, reply),
@@ -229,7 +229,7 @@ impl Task {
     fn fetch(
         &self,
         progress: &mut Progress,
-        command: Option<RawDocumentBuf>,
+        command: Option<Document>,
         mode: (Duration, bool),
     ) -> Running {
         let Some(bound) = progress.bound.take() else {
@@ -317,7 +317,7 @@ impl Drop for Task {
 
 impl Progress {
     /// Kills a cursor in the background, on its own server and no other.
-    fn kill(&mut self, command: RawDocumentBuf, timeout: Option<Duration>) {
+    fn kill(&mut self, command: Document, timeout: Option<Duration>) {
         // A connection on which the server still sends takes no command.
         let bound = self.bound.take();
         let bound = bound.filter(|bound| !bound.connection.has_more_to_come());
@@ -341,7 +341,7 @@ impl Progress {
                 max_time: max_time.map_err(|Late| Error::late(deadline.limit()))?,
                 ..Beside::default()
             };
-            bound.send(&command, &beside).await
+            bound.send(command.as_raw(), &beside).await
         };
         let limit = deadline
             .remaining(Instant::now())
@@ -389,7 +389,7 @@ async fn finished(running: &mut Option<Running>) -> (Option<Bound>, Outcome) {
 async fn get_more(
     client: Client,
     mut bound: Bound,
-    command: Option<RawDocumentBuf>,
+    command: Option<Document>,
     deadline: Deadline,
     (limit, exhaust): (Duration, bool),
 ) -> (Option<Bound>, Outcome) {
@@ -411,7 +411,7 @@ async fn get_more(
     loop {
         let fetch = async {
             match &command {
-                Some(command) => bound.send(command, &beside).await,
+                Some(command) => bound.send(command.as_raw(), &beside).await,
                 None => bound.receive_unasked(Some(limit)).await,
             }
         };
@@ -446,18 +446,20 @@ async fn get_more(
 }
 
 /// The command with a `maxTimeMS` of so much at most, if it has one.
-fn within_max_time(command: RawDocumentBuf, left: Option<i64>) -> RawDocumentBuf {
-    match (command.get_i64("maxTimeMS"), left) {
-        (Ok(asked), Some(left)) if asked > left => {
+fn within_max_time(command: Document, left: Option<i64>) -> Document {
+    let Some(left) = left else { return command };
+    let raw = command.as_raw();
+    match raw.get_i64("maxTimeMS") {
+        Ok(asked) if asked > left => {
             let mut shorter = RawDocumentBuf::new();
-            for (key, value) in command.iter().flatten() {
+            for (key, value) in raw.iter().flatten() {
                 if key == "maxTimeMS" {
                     shorter.append(key, left);
                 } else {
                     shorter.append(key, value);
                 }
             }
-            shorter
+            shorter.into()
         }
         _ => command,
     }
