@@ -2,10 +2,9 @@
 //! stream follows; every event is held against what was written.
 
 mod display;
-mod ledger;
 mod plan;
-mod writer;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -17,10 +16,9 @@ use testbed::cluster::ReplicaSet;
 use tokio::task::JoinHandle;
 
 use self::display::Display;
-use self::ledger::{Key, Ledger};
-use self::plan::{COLLECTIONS, DATABASE, Kind, Write};
-use self::writer::Writer;
+use self::plan::{COLLECTIONS, DATABASE, END, Key, Kind, Write};
 use crate::shell;
+use crate::workload::{Ledger, Pulse, Writer};
 
 /// How long the next event may take before the run counts as stuck.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -72,21 +70,17 @@ async fn follow(set: &Arc<ReplicaSet>, arguments: &Arguments) -> anyhow::Result<
 
     let started = Instant::now();
     let display = Display::new(plan.len());
-    let mut ledger = Ledger::new(&plan);
     let writing = write(
         Arc::clone(set),
         Client::new(&set.uri())?,
         Arc::clone(&plan),
         arguments.seed,
     );
-    let mut watching = Watching {
-        display,
-        client: client.clone(),
-        seen: Vec::new(),
-    };
-    let result = watching.read(&mut stream, &mut ledger, writing).await;
+    let mut watching = Watching::new(&plan, display, client.clone());
+    let result = watching.read(&mut stream, writing).await;
     watching.display.finish();
     let kill = result?;
+    watching.ledger.finish();
     stream.close().await;
 
     let resumes = resumes.load(Ordering::Relaxed);
@@ -95,8 +89,11 @@ async fn follow(set: &Arc<ReplicaSet>, arguments: &Arguments) -> anyhow::Result<
         .iter()
         .find(|(place, at)| *place > kill.during && *at > kill.at);
     let recovery = after_kill.map(|(_, at)| at.duration_since(kill.at));
-    summarise(&plan, &ledger, started.elapsed(), recovery, resumes);
-    if !ledger.is_exact() {
+    summarise(&plan, &watching, (started.elapsed(), recovery), resumes);
+    if !watching.ledger.is_exact() || watching.strangers > 0 {
+        for deviation in watching.ledger.deviations() {
+            shell::complain(&deviation.to_string());
+        }
         bail!("not every write arrived exactly once and in order");
     }
     if resumes == 0 {
@@ -113,7 +110,7 @@ fn write(
     seed: u64,
 ) -> JoinHandle<anyhow::Result<Kill>> {
     tokio::spawn(async move {
-        let mut writer = Writer::new(client, seed);
+        let mut writer = Writer::new(client.database(DATABASE), seed);
         let half = plan.len() / 2;
         let mut killing = None;
         for (place, write) in plan.iter().enumerate() {
@@ -127,10 +124,11 @@ fn write(
                     })
                 }));
             }
-            writer.write(write).await?;
+            let done = writer.write(write.statement(), 1).await;
+            done.with_context(|| format!("{write:?}"))?;
         }
         let killing = killing.context("the plan is too short to kill anybody")?;
-        writer.finish().await?;
+        writer.write(plan::end(), 1).await?;
         killing.await?
     })
 }
@@ -138,16 +136,50 @@ fn write(
 struct Watching {
     display: Display,
     client: Client,
+    /// The place in the plan of the write that each event is to tell of.
+    places: BTreeMap<Key, usize>,
+    ledger: Ledger<usize>,
+    pulse: Pulse,
+    /// Events of no write.
+    strangers: u64,
     /// Each write whose event arrived, and when.
     seen: Vec<(usize, Instant)>,
 }
 
 impl Watching {
+    fn new(plan: &[Write], display: Display, client: Client) -> Self {
+        let mut ledger = Ledger::default();
+        let mut places = BTreeMap::new();
+        for (place, write) in plan.iter().enumerate() {
+            ledger.expect(place);
+            places.insert(write.key(), place);
+        }
+        Self {
+            display,
+            client,
+            places,
+            ledger,
+            pulse: Pulse::default(),
+            strangers: 0,
+            seen: Vec::new(),
+        }
+    }
+
+    fn record(&mut self, key: &Key, at: Instant) {
+        self.pulse.beat(at);
+        match self.places.get(key) {
+            Some(place) => {
+                self.ledger.arrive(*place);
+                self.seen.push((*place, at));
+            }
+            None => self.strangers += 1,
+        }
+    }
+
     /// Reads until the writer's last word arrives.
     async fn read(
         &mut self,
         stream: &mut ChangeStream,
-        ledger: &mut Ledger,
         mut writing: JoinHandle<anyhow::Result<Kill>>,
     ) -> anyhow::Result<Kill> {
         let mut kill = None;
@@ -161,15 +193,12 @@ impl Watching {
                 event = next => event.context("the stream is stuck")?,
             };
             let event = event.context("the stream has ended")??;
-            let at = Instant::now();
             match identify(&event)? {
                 Seen::End => break,
-                Seen::Write(key) => {
-                    let place = ledger.record(key, at);
-                    self.seen.extend(place.map(|place| (place, at)));
-                }
+                Seen::Write(key) => self.record(&key, Instant::now()),
             }
-            self.display.update(ledger.events, self.client.primary());
+            self.display
+                .update(self.pulse.events, self.client.primary());
         }
         match kill {
             Some(kill) => Ok(kill),
@@ -187,7 +216,7 @@ enum Seen {
 fn identify(event: &RawEvent) -> anyhow::Result<Seen> {
     let namespace = event.namespace().context("an event without a namespace")?;
     anyhow::ensure!(namespace.database == DATABASE, "an event from {namespace}");
-    if namespace.collection == Some(writer::END) {
+    if namespace.collection == Some(END) {
         return Ok(Seen::End);
     }
     let collection = COLLECTIONS
@@ -219,23 +248,24 @@ fn identify(event: &RawEvent) -> anyhow::Result<Seen> {
 
 fn summarise(
     plan: &[Write],
-    ledger: &Ledger,
-    took: Duration,
-    recovery: Option<Duration>,
+    watching: &Watching,
+    (took, recovery): (Duration, Option<Duration>),
     resumes: usize,
 ) {
+    let Watching { ledger, pulse, .. } = watching;
+    let unknown = ledger.unknown() + watching.strangers;
     let seconds = took.as_secs_f64();
     let rows = [
         ("writes", plan.len().to_string()),
-        ("events", ledger.events.to_string()),
+        ("events", pulse.events.to_string()),
         ("missing", ledger.missing().to_string()),
         ("repeated", ledger.repeated().to_string()),
-        ("out of order", ledger.out_of_order.to_string()),
-        ("unknown", ledger.unknown.to_string()),
+        ("out of order", ledger.out_of_order().to_string()),
+        ("unknown", unknown.to_string()),
         ("resumes", resumes.to_string()),
         (
             "longest gap",
-            format!("{:.2} s", ledger.longest_gap.as_secs_f64()),
+            format!("{:.2} s", pulse.longest_gap.as_secs_f64()),
         ),
         (
             "kill to next event",
@@ -247,5 +277,19 @@ fn summarise(
     ];
     for (name, value) in rows {
         shell::say(&format!("{name:>18}  {value}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_demonstration_is_exact() {
+        run(&Arguments {
+            writes: 200,
+            seed: 1,
+        })
+        .unwrap();
     }
 }

@@ -8,6 +8,7 @@ mod gates;
 mod shell;
 mod spec_tests;
 mod test;
+mod workload;
 
 use std::process::ExitCode;
 

@@ -1,10 +1,19 @@
 //! What the demonstration writes: a fixed list, so that every event can be held against it.
 
+use bson::{RawDocumentBuf, rawdoc};
+
 /// The database all writes go to.
 pub(crate) const DATABASE: &str = "demo";
 
 /// The collections the writes are spread over.
 pub(crate) const COLLECTIONS: [&str; 3] = ["orders", "stock", "letters"];
+
+/// The collection of the last write of all, which no event follows.
+pub(crate) const END: &str = "end";
+
+/// What identifies the event of a write: inserts and deletes by their document, which exists once,
+/// updates by the number they write.
+pub(crate) type Key = (&'static str, Kind, i32);
 
 /// The kinds of write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +45,43 @@ pub(crate) struct Write {
     pub(crate) id: i32,
     /// Bytes of padding in the document; 0 for a delete.
     pub(crate) padding: usize,
+}
+
+impl Write {
+    /// What its event is known by.
+    pub(crate) fn key(&self) -> Key {
+        let number = if self.kind == Kind::Update {
+            self.number
+        } else {
+            self.id
+        };
+        (self.collection, self.kind, number)
+    }
+
+    /// The command that does it.
+    pub(crate) fn statement(&self) -> RawDocumentBuf {
+        let padding = "x".repeat(self.padding);
+        let (collection, id, number) = (self.collection, self.id, self.number);
+        match self.kind {
+            Kind::Insert => rawdoc! {
+                "insert": collection,
+                "documents": [{ "_id": id, "number": number, "padding": padding }],
+            },
+            Kind::Update => rawdoc! {
+                "update": collection,
+                "updates": [{ "q": { "_id": id }, "u": { "$set": { "number": number, "padding": padding } } }],
+            },
+            Kind::Delete => rawdoc! {
+                "delete": collection,
+                "deletes": [{ "q": { "_id": id }, "limit": 1 }],
+            },
+        }
+    }
+}
+
+/// The command that says that nothing follows.
+pub(crate) fn end() -> RawDocumentBuf {
+    rawdoc! { "insert": END, "documents": [{ "_id": 0 }] }
 }
 
 /// The list of `count` writes for a seed.
