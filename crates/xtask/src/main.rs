@@ -6,6 +6,7 @@ mod demo;
 mod fuzz;
 mod gates;
 mod shell;
+mod soak;
 mod spec_tests;
 mod test;
 mod workload;
@@ -25,6 +26,8 @@ struct Arguments {
 enum Command {
     /// Follow a replica set through the death of its primary, and count every event.
     Demo(demo::Arguments),
+    /// Strike a replica set's primary again and again for minutes, and hold every stream against the oplog.
+    Soak(soak::Arguments),
     /// Run every test, obtaining the servers and the specification tests they need.
     Test(test::Arguments),
     /// Run the public specification tests and show which pass, fail and are skipped, and why.
@@ -42,6 +45,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Soak(arguments) => soak::run(&arguments),
         Command::Test(arguments) => test::run(&arguments),
         Command::SpecTests(arguments) => spec_tests::run(&arguments),
         Command::Gates => gates::run(),
