@@ -22,6 +22,15 @@ const ENDING: &str = "TESTBED_CLEANUP_ENDING";
 /// How long the servers may take to go.
 const DEADLINE: Duration = Duration::from_secs(20);
 
+/// How often it is looked whether they have.
+const PACE: Duration = Duration::from_millis(10);
+
+/// Becomes another program that Ctrl-C ends. What was started in the background by a shell, or by
+/// `nohup`, ignores SIGINT, and so does all that it starts; no shell can undo that.
+const LAUNCHER: &str = "import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])";
+
 /// Does nothing unless it is run as a helper process: then it starts a set, pauses a member, says
 /// so, and ends in the way it was told to, or waits for a signal.
 #[test]
@@ -61,7 +70,9 @@ fn nothing_is_left_after_any_end() {
 }
 
 fn ends_cleanly(ending: &str, signal: Option<Signal>) {
-    let mut helper = Command::new(std::env::current_exe().unwrap())
+    let mut helper = Command::new("python3")
+        .args(["-c", LAUNCHER])
+        .arg(std::env::current_exe().unwrap())
         .args(["--exact", "hold_a_replica_set", "--nocapture"])
         .env(ENDING, ending)
         .process_group(0)
@@ -75,13 +86,19 @@ fn ends_cleanly(ending: &str, signal: Option<Signal>) {
         // As Ctrl-C in a terminal does, this reaches the whole process group.
         kill_process_group(Pid::from_child(&helper), signal).unwrap();
     }
-    helper.wait().unwrap();
+    while helper.try_wait().unwrap().is_none() {
+        if end.elapsed() > DEADLINE {
+            helper.kill().unwrap();
+            panic!("{ending}: the helper goes on");
+        }
+        std::thread::sleep(PACE);
+    }
     while Path::new(&folder).exists() || pids.iter().any(|&pid| is_alive(pid)) {
         assert!(
             end.elapsed() < DEADLINE,
             "{ending}: {pids:?} or {folder} is still there"
         );
-        std::thread::sleep(Duration::from_millis(10));
+        std::thread::sleep(PACE);
     }
     println!(
         "{ending}: {} servers gone after {:?}",
