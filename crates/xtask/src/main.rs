@@ -26,7 +26,7 @@ struct Arguments {
 enum Command {
     /// Follow a replica set through the death of its primary, and count every event.
     Demo(demo::Arguments),
-    /// Strike a replica set's primary again and again for minutes, and hold every stream against the oplog.
+    /// Strike a primary for minutes, and hold every stream against the oplog.
     Soak(soak::Arguments),
     /// Run every test, obtaining the servers and the specification tests they need.
     Test(test::Arguments),
