@@ -201,16 +201,12 @@ async fn waiting_for_a_server_that_is_not_there_is_quiet() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_yet_is_refused_before_anything_is_sent() {
-    for uri in [
-        "mongodb://user@localhost/?authMechanism=GSSAPI",
-        "mongodb://key:secret@localhost/?authMechanism=MONGODB-AWS",
-    ] {
-        let error = Client::new(uri).unwrap_err();
-        assert!(
-            matches!(error, Error::Misuse(Misuse::Unsupported { .. })),
-            "{uri}: {error}"
-        );
-    }
+    let uri = "mongodb://user@localhost/?authMechanism=GSSAPI";
+    let error = Client::new(uri).unwrap_err();
+    assert!(
+        matches!(error, Error::Misuse(Misuse::Unsupported { .. })),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,11 +6,14 @@
 //! ```text
 //! Opening --hello's reply--> Conversation --+--> Send: run the command, handle its reply
 //!                                           +--> Derive: compute for a while, hand in the result
+//!                                           +--> Identify: hand in AWS credentials and the time
 //!                                           +--> Done
 //! ```
 //!
 //! Nothing here does IO, takes the time or is random: the nonce is given.
 
+#[cfg(feature = "aws")]
+mod aws;
 mod failure;
 mod plain;
 mod sasl;
@@ -19,15 +22,43 @@ mod x509;
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bson::{RawDocument, RawDocumentBuf, cstr};
 use mongo_topology::{HelloReply, ServerType};
 use mongo_uri::{AuthMechanism, Credential, CredentialError};
 
+#[cfg(feature = "aws")]
+pub use aws::AwsCredentials;
+#[cfg(feature = "aws")]
+pub(crate) use aws::{CredentialCache, Expiring, Source};
+#[cfg(feature = "aws")]
+pub use failure::AwsFault;
 pub use failure::{AuthFailure, AuthenticationError, ScramFault};
 pub(crate) use scram::{Derivation, DerivedKeys, ScramKeys};
 
+#[cfg(feature = "aws")]
+use self::aws::Aws;
 use self::scram::Scram;
 use crate::error::Misuse;
+
+/// Random bytes for one authentication.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Nonce([u8; Self::LEN]);
+
+impl Nonce {
+    pub(crate) const LEN: usize = 32;
+
+    /// The bytes must be new and unpredictable for each authentication.
+    pub(crate) fn new(bytes: [u8; Self::LEN]) -> Self {
+        Self(bytes)
+    }
+
+    /// Without a comma, as SCRAM wants it.
+    fn text(self) -> String {
+        BASE64.encode(self.0)
+    }
+}
 
 /// What a client authenticates with.
 #[derive(Debug)]
@@ -57,22 +88,31 @@ impl Authenticator {
             }
             AuthMechanism::MongoDbX509 => Ok(Self { credential }),
             AuthMechanism::Gssapi => unsupported("authMechanism=GSSAPI (Kerberos)"),
-            AuthMechanism::MongoDbAws => unsupported("authMechanism=MONGODB-AWS"),
+            #[cfg(feature = "aws")]
+            AuthMechanism::MongoDbAws => Ok(Self { credential }),
+            #[cfg(not(feature = "aws"))]
+            AuthMechanism::MongoDbAws => {
+                unsupported("authMechanism=MONGODB-AWS (the feature `aws`, which this build lacks)")
+            }
             AuthMechanism::MongoDbOidc => unsupported("authMechanism=MONGODB-OIDC"),
             _ => unsupported("an authMechanism that this version does not know"),
         }
     }
 
-    /// Begins a connection. The nonce must be new and unpredictable for each one.
-    pub(crate) fn open(&self, nonce: String) -> Opening<'_> {
-        let mechanism = self
-            .credential
-            .mechanism
-            .unwrap_or(AuthMechanism::ScramSha256);
-        // PLAIN would show the password before it is known that the server wants it.
-        let speculated = (mechanism != AuthMechanism::Plain)
+    /// The mechanism that the application gave.
+    pub(crate) fn mechanism(&self) -> Option<AuthMechanism> {
+        self.credential.mechanism
+    }
+
+    /// Begins a connection.
+    pub(crate) fn open(&self, nonce: Nonce) -> Opening<'_> {
+        let mechanism = self.mechanism().unwrap_or(AuthMechanism::ScramSha256);
+        // PLAIN would show the password before it is known that the server wants it, and servers
+        // take no MONGODB-AWS within a hello.
+        let speculates = !matches!(mechanism, AuthMechanism::Plain | AuthMechanism::MongoDbAws);
+        let speculated = speculates
             // A password that SHA-256 cannot take may still do for SHA-1.
-            .then(|| self.conversation(mechanism, nonce.clone()).ok())
+            .then(|| self.conversation(mechanism, nonce).ok())
             .flatten();
         Opening {
             authenticator: self,
@@ -84,9 +124,11 @@ impl Authenticator {
     fn conversation(
         &self,
         mechanism: AuthMechanism,
-        nonce: String,
+        nonce: Nonce,
     ) -> Result<Conversation, AuthFailure> {
         let state = match mechanism {
+            #[cfg(feature = "aws")]
+            AuthMechanism::MongoDbAws => State::Aws(Aws::new(nonce)),
             AuthMechanism::MongoDbX509 => State::X509,
             AuthMechanism::Plain => State::Plain,
             AuthMechanism::ScramSha1 => self.scram(scram::Hash::Sha1, nonce)?,
@@ -99,9 +141,9 @@ impl Authenticator {
         })
     }
 
-    fn scram(&self, hash: scram::Hash, nonce: String) -> Result<State, AuthFailure> {
+    fn scram(&self, hash: scram::Hash, nonce: Nonce) -> Result<State, AuthFailure> {
         let password = hash.password(self.username(), self.password())?;
-        let scram = Scram::new(hash, self.username(), password, nonce);
+        let scram = Scram::new(hash, self.username(), password, nonce.text());
         Ok(State::Scram(Box::new(scram)))
     }
 
@@ -137,7 +179,7 @@ impl Authenticator {
 #[derive(Debug)]
 pub(crate) struct Opening<'a> {
     authenticator: &'a Authenticator,
-    nonce: String,
+    nonce: Nonce,
     speculated: Option<Conversation>,
 }
 
@@ -208,6 +250,9 @@ pub(crate) enum Step {
     Send(RawDocumentBuf),
     /// Compute this, which takes milliseconds, or look it up, and hand the result in.
     Derive(Derivation),
+    /// Look up AWS credentials, and hand them and the time in.
+    #[cfg(feature = "aws")]
+    Identify,
     /// The connection is authenticated.
     Done,
 }
@@ -218,6 +263,8 @@ impl fmt::Debug for Step {
         f.write_str(match self {
             Self::Send(_) => "Send",
             Self::Derive(_) => "Derive",
+            #[cfg(feature = "aws")]
+            Self::Identify => "Identify",
             Self::Done => "Done",
         })
     }
@@ -236,6 +283,8 @@ enum State {
     Scram(Box<Scram>),
     Plain,
     X509,
+    #[cfg(feature = "aws")]
+    Aws(Aws),
 }
 
 impl Conversation {
@@ -253,6 +302,8 @@ impl Conversation {
             State::Scram(scram) => scram.first_command(),
             State::Plain => plain::command(&self.credential),
             State::X509 => x509::command(self.credential.username.as_deref()),
+            #[cfg(feature = "aws")]
+            State::Aws(aws) => aws.first_command(),
         }
     }
 
@@ -262,6 +313,8 @@ impl Conversation {
             State::Scram(scram) => scram.handle(reply),
             State::Plain => plain::handle(reply),
             State::X509 => Ok(Step::Done),
+            #[cfg(feature = "aws")]
+            State::Aws(aws) => aws.handle(reply),
         }
     }
 
@@ -269,7 +322,20 @@ impl Conversation {
     pub(crate) fn derived(&mut self, keys: DerivedKeys) -> Result<Step, AuthFailure> {
         match &mut self.state {
             State::Scram(scram) => scram.derived(keys),
-            State::Plain | State::X509 => Err(AuthFailure::Malformed { field: "payload" }),
+            _ => Err(AuthFailure::Malformed { field: "payload" }),
+        }
+    }
+
+    /// Takes the AWS credentials to sign with, and the time.
+    #[cfg(feature = "aws")]
+    pub(crate) fn identified(
+        &mut self,
+        credentials: &AwsCredentials,
+        now: bson::DateTime,
+    ) -> Result<Step, AuthFailure> {
+        match &mut self.state {
+            State::Aws(aws) => aws.identified(credentials, now),
+            _ => Err(AuthFailure::Malformed { field: "payload" }),
         }
     }
 
@@ -277,7 +343,7 @@ impl Conversation {
     pub(crate) fn proved(&self) -> Option<&DerivedKeys> {
         match &self.state {
             State::Scram(scram) => scram.proved(),
-            State::Plain | State::X509 => None,
+            _ => None,
         }
     }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, cstr};
 use mongo_change_stream::WatchTarget;
 use mongo_topology::{Rng, SelectionCriteria, TopologyConfig, TopologyDescription};
+#[cfg(feature = "aws")]
+use mongo_uri::{AuthMechanism, Credential};
 use mongo_uri::{
     ConnectionString, ReadConcern, ReadPreference, ReadPreferenceMode, ServerAddress, UriOptions,
     Warning, WarningKind,
@@ -15,6 +17,8 @@ use mongo_wire::{Compressor, ZlibLevel};
 use tokio::sync::watch;
 
 use crate::auth::Authenticator;
+#[cfg(feature = "aws")]
+use crate::cloud::AwsIdentity;
 use crate::command::RunCommand;
 use crate::connection::{Connector, DriverInfo, Environment, Handshake, Metadata, Transport};
 use crate::database::Database;
@@ -372,19 +376,46 @@ pub(crate) fn connector(options: &ClientOptions, config: &TopologyConfig) -> Res
     // The URI's 0 means no limit.
     let timeout = (!timeout.is_zero()).then_some(timeout);
     let credential = options.uri.credential.clone();
+    #[cfg(feature = "aws")]
+    if options.aws.is_some() {
+        needs_mechanism(
+            credential.as_ref(),
+            AuthMechanism::MongoDbAws,
+            "aws_credentials",
+        )?;
+    }
     let authenticator = credential.map(Authenticator::new).transpose();
     let authenticator = authenticator.map_err(Error::Misuse)?;
     let (compressors, _) = compressors(uri);
+    let handshake = Handshake::new(uri.app_name.as_deref(), &Environment::of_this_process())
+        .with_compressors(compressors)
+        .behind_load_balancer(uri.load_balanced == Some(true))
+        .with_authenticator(authenticator);
+    #[cfg(feature = "aws")]
+    let handshake = handshake.with_aws(AwsIdentity::new(
+        options.aws.clone(),
+        options.surroundings.clone(),
+    ));
     Ok(Connector {
-        handshake: Handshake::new(uri.app_name.as_deref(), &Environment::of_this_process())
-            .with_compressors(compressors)
-            .behind_load_balancer(uri.load_balanced == Some(true))
-            .with_authenticator(authenticator),
+        handshake,
         first_hello: config.first_hello(),
         transport: Transport::new(options, timeout)?,
         server_api: options.server_api,
         timeout,
     })
+}
+
+/// Refuses what is given for another mechanism than the one in use.
+#[cfg(feature = "aws")]
+fn needs_mechanism(
+    credential: Option<&Credential>,
+    mechanism: AuthMechanism,
+    option: &'static str,
+) -> Result<()> {
+    if credential.and_then(|credential| credential.mechanism) == Some(mechanism) {
+        return Ok(());
+    }
+    Err(Error::Misuse(Misuse::OtherMechanism { option, mechanism }))
 }
 
 fn seed_list(options: &ClientOptions) -> Option<SeedList> {

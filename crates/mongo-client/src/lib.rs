@@ -6,8 +6,8 @@
 //! [`uri`]); this crate brings sockets, tasks and a clock.
 //!
 //! It is no driver: no CRUD, no query builder, no result types, no transactions. It has no
-//! mechanisms MONGODB-AWS, MONGODB-OIDC and GSSAPI yet; a connection string that needs one of them is
-//! refused with a clear error, not ignored.
+//! mechanisms MONGODB-OIDC and GSSAPI yet; a connection string that needs one of them is refused
+//! with a clear error, not ignored.
 //!
 //! The servers of a `mongodb+srv` connection string stand in DNS: [`Client::connect`] looks them up
 //! in the name servers of `/etc/resolv.conf`, or with the caller's own [`Resolver`].
@@ -74,10 +74,13 @@
 //! | `snappy`, `zlib` | yes | compressors in pure Rust |
 //! | `tls` | yes | TLS, by rustls with ring |
 //! | `zstd` | | a compressor that builds C code |
+//! | `aws` | | the mechanism MONGODB-AWS ([`ClientOptions`] says where credentials come from) |
 
 mod auth;
 pub mod checkpoint;
 mod client;
+#[cfg(feature = "aws")]
+mod cloud;
 mod command;
 mod connection;
 mod cursor;
@@ -100,6 +103,8 @@ mod topology;
 mod watch;
 
 pub use auth::{AuthFailure, AuthenticationError, ScramFault};
+#[cfg(feature = "aws")]
+pub use auth::{AwsCredentials, AwsFault};
 pub use client::Client;
 pub use command::RunCommand;
 pub use connection::DriverInfo;

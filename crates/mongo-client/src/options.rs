@@ -6,6 +6,10 @@ use std::time::Duration;
 
 use mongo_uri::ConnectionString;
 
+#[cfg(feature = "aws")]
+use crate::auth::AwsCredentials;
+#[cfg(feature = "aws")]
+use crate::cloud::{AwsProvider, Surroundings};
 use crate::dns::{self, Resolver};
 use crate::error::Result;
 use crate::events::{Event, EventListener};
@@ -32,6 +36,10 @@ pub struct ClientOptions {
     pub(crate) rescan_interval: Option<Duration>,
     pub(crate) server_api: Option<ServerApi>,
     pub(crate) jitter: Option<Jitter>,
+    #[cfg(feature = "aws")]
+    pub(crate) aws: Option<AwsProvider>,
+    #[cfg(feature = "aws")]
+    pub(crate) surroundings: Surroundings,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
 }
@@ -99,6 +107,38 @@ impl ClientOptions {
         self
     }
 
+    /// Where the credentials of `authMechanism=MONGODB-AWS` come from, in the place of the
+    /// environment and of AWS's own services: an SDK of AWS, for example. Called for every
+    /// connection that is opened, also at the same time; to keep credentials is its own business.
+    ///
+    /// What it does is part of the time that `connectTimeoutMS` gives to authentication. An error
+    /// fails the connection.
+    #[cfg(feature = "aws")]
+    #[must_use]
+    pub fn aws_credentials<P, F, E>(mut self, provide: P) -> Self
+    where
+        P: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = std::result::Result<AwsCredentials, E>> + Send + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.aws = Some(AwsProvider::new(provide));
+        self
+    }
+
+    /// Takes the place of this process's environment variables and, if a base such as
+    /// `http://127.0.0.1:8080` is given, of the services of the cloud it runs in. For tests.
+    #[cfg(feature = "aws")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn surroundings(
+        mut self,
+        variables: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+        services: Option<String>,
+    ) -> Self {
+        self.surroundings = Surroundings::new(variables, services);
+        self
+    }
+
     /// Uses TLS as this configuration of rustls says: its trusted authorities, its client
     /// certificate, its versions and cipher suites. Connections then use TLS even if the
     /// connection string does not mention it; its options about certificates must not be given
@@ -147,6 +187,10 @@ impl From<ConnectionString> for ClientOptions {
             rescan_interval: None,
             server_api: None,
             jitter: None,
+            #[cfg(feature = "aws")]
+            aws: None,
+            #[cfg(feature = "aws")]
+            surroundings: Surroundings::default(),
             #[cfg(feature = "tls")]
             tls: None,
         }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::address::ServerAddress;
-use crate::credential::{self, AuthMechanism, Credential};
+use crate::credential::{self, Credential};
 use crate::error::UriError;
 use crate::grammar::{self, Target};
 use crate::options::{self, UriOptions};
@@ -54,7 +54,7 @@ impl ConnectionString {
             }
         };
         let credential = credential::build(parts.user, parts.database.as_deref(), &options.auth)?;
-        warnings.extend(credential_warnings(credential.as_ref(), &options));
+        warnings.extend(credential_warning(credential.as_ref(), &options));
         let parsed = Self {
             hosts,
             srv_host,
@@ -116,24 +116,13 @@ impl ConnectionString {
 }
 
 /// What is odd about authentication though it can be used.
-fn credential_warnings(
-    credential: Option<&Credential>,
-    options: &UriOptions,
-) -> impl Iterator<Item = Warning> {
+fn credential_warning(credential: Option<&Credential>, options: &UriOptions) -> Option<Warning> {
     let properties = options.auth.properties != Default::default();
-    let useless = (credential.is_none() && properties).then(|| Warning {
+    (credential.is_none() && properties).then(|| Warning {
         option: "authMechanismProperties".to_owned(),
         value: REDACTED.to_owned(),
         kind: WarningKind::WithoutCredential,
-    });
-    let keys = credential
-        .filter(|c| c.mechanism == Some(AuthMechanism::MongoDbAws) && c.username.is_some())
-        .map(|_| Warning {
-            option: "authMechanism".to_owned(),
-            value: AuthMechanism::MongoDbAws.to_string(),
-            kind: WarningKind::AwsKeysInUri,
-        });
-    useless.into_iter().chain(keys)
+    })
 }
 
 impl FromStr for ConnectionString {

@@ -137,8 +137,6 @@ pub struct MechanismProperties {
     pub service_host: Option<String>,
     /// `CANONICALIZE_HOST_NAME` of GSSAPI.
     pub canonicalize_host_name: Option<CanonicalizeHostName>,
-    /// `AWS_SESSION_TOKEN` of MONGODB-AWS.
-    pub aws_session_token: Option<Secret>,
     /// `ENVIRONMENT` of MONGODB-OIDC.
     pub environment: Option<OidcEnvironment>,
     /// `TOKEN_RESOURCE` of MONGODB-OIDC. In a connection string its value holds no comma.
@@ -161,7 +159,7 @@ pub struct AuthOptions {
 pub struct Credential {
     /// The user; `None` where the mechanism finds the user elsewhere.
     pub username: Option<String>,
-    /// The password, or the secret access key of MONGODB-AWS.
+    /// The password.
     pub password: Option<Secret>,
     /// The database that authenticates.
     pub source: String,
@@ -223,6 +221,13 @@ pub enum CredentialError {
         /// The property's name.
         property: &'static str,
     },
+    /// Keys of MONGODB-AWS, which must not come from a connection string.
+    #[error(
+        "MONGODB-AWS takes no keys from a connection string: remove user name, password and \
+         AWS_SESSION_TOKEN, and set AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, if there is one, \
+         AWS_SESSION_TOKEN in the environment"
+    )]
+    AwsKeys,
     /// `ALLOWED_HOSTS` is a safeguard, so it must not come from a connection string.
     #[error("ALLOWED_HOSTS must not stand in a connection string: set it in code")]
     AllowedHosts,

@@ -64,8 +64,6 @@ pub enum WarningKind {
     },
     /// Properties of an authentication that is not asked for; ignored.
     WithoutCredential,
-    /// AWS keys in the connection string; used, but newer drivers refuse them.
-    AwsKeysInUri,
 }
 
 impl fmt::Display for Warning {
@@ -138,11 +136,6 @@ impl fmt::Display for Warning {
                     "{option} has no effect without a user name or an authMechanism: remove it"
                 )
             }
-            WarningKind::AwsKeysInUri => write!(
-                f,
-                "{option}={value} with keys in the connection string is deprecated: \
-                 give them in the environment"
-            ),
         }
     }
 }

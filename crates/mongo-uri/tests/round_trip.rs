@@ -83,7 +83,6 @@ fn option() -> impl Strategy<Value = String> {
         "authMechanism=MONGODB-X509",
         "authMechanism=MONGODB-AWS",
         "authMechanism=MONGODB-OIDC",
-        "authMechanismProperties=AWS_SESSION_TOKEN:***",
         "serverMonitoringMode=poll",
         "authMechanismProperties=SERVICE_NAME:a b,CANONICALIZE_HOST_NAME:forward",
         "authMechanismProperties=ENVIRONMENT:azure,TOKEN_RESOURCE:mongodb://a",

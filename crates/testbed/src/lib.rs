@@ -6,6 +6,7 @@
 //! - [`proxy`]: a TCP proxy that delays, silences, cuts and refuses connections.
 //! - [`router`]: a relay that looks like a mongos or a load balancer.
 //! - [`scripted`]: a server that answers as a test tells it to, for what no real one here shows.
+//! - [`http`]: a service such as clouds have for their machines, which answers as a test says.
 //! - [`pymongo`]: an independent client.
 //! - [`replay`]: a server that sends the same batch of change events as fast as it is asked.
 //! - [`fetch`], [`specs`]: pinned servers and the public specification tests, from the package
@@ -47,6 +48,7 @@ pub mod cluster;
 pub mod connection;
 pub mod fetch;
 pub mod home;
+pub mod http;
 pub mod mongod;
 pub mod proxy;
 pub mod pymongo;

@@ -151,13 +151,11 @@ fn others(o: &UriOptions, name: &str) -> Option<Value> {
 pub fn properties(properties: &MechanismProperties) -> Value {
     let p = properties;
     let canonicalize = p.canonicalize_host_name.map(|mode| mode.as_str());
-    let token = p.aws_session_token.as_ref().map(|token| token.expose());
     let all = [
         ("SERVICE_NAME", p.service_name.as_deref()),
         ("SERVICE_REALM", p.service_realm.as_deref()),
         ("SERVICE_HOST", p.service_host.as_deref()),
         ("CANONICALIZE_HOST_NAME", canonicalize),
-        ("AWS_SESSION_TOKEN", token),
         (
             "ENVIRONMENT",
             p.environment.map(|environment| environment.as_str()),

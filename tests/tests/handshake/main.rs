@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 mod authentication;
+mod aws;
 mod compression;
 mod deployment;
 mod scripted;

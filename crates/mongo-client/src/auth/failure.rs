@@ -32,7 +32,8 @@ impl AuthenticationError {
         } = self;
         let user = user.as_ref().map(|user| format!(" of {user:?}"));
         let user = user.unwrap_or_default();
-        format!("authentication{user} on {database} by {mechanism} failed: {failure}")
+        let advice = advice(*mechanism, failure);
+        format!("authentication{user} on {database} by {mechanism} failed: {failure}{advice}")
     }
 }
 
@@ -49,7 +50,7 @@ impl std::error::Error for AuthenticationError {}
 #[non_exhaustive]
 pub enum AuthFailure {
     /// The server answered with `ok: 0`.
-    #[error("{0}{advice}", advice = advice(.0))]
+    #[error("{0}")]
     Refused(Box<ServerError>),
     /// SCRAM-SHA-256 cannot take this password: SASLprep (RFC 4013) forbids one of its characters.
     #[error("the password has a character that SASLprep forbids: use another password")]
@@ -63,6 +64,33 @@ pub enum AuthFailure {
     /// The server did not keep to the SCRAM exchange. It may not be who it says.
     #[error("{0}")]
     Scram(ScramFault),
+    /// A challenge of MONGODB-AWS cannot be answered.
+    #[cfg(feature = "aws")]
+    #[error("{0}")]
+    Aws(AwsFault),
+}
+
+/// Why a challenge of MONGODB-AWS cannot be answered.
+#[cfg(feature = "aws")]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AwsFault {
+    /// The server's nonce does not begin with ours, or has another length than 64 bytes.
+    #[error("the server's nonce does not continue the client's")]
+    Nonce,
+    /// What the server takes for the host of AWS's Security Token Service can be no host's name.
+    #[error("the server names no valid host of the Security Token Service")]
+    Host,
+    /// There are no credentials. The text says where they were looked for and what was met.
+    #[error("no AWS credentials: {0}")]
+    Credentials(String),
+}
+
+#[cfg(feature = "aws")]
+impl From<AwsFault> for AuthFailure {
+    fn from(fault: AwsFault) -> Self {
+        Self::Aws(fault)
+    }
 }
 
 /// How a server broke the rules of SCRAM (RFC 5802).
@@ -107,12 +135,19 @@ impl From<ScramFault> for AuthFailure {
 }
 
 /// What to look at. Servers do not tell a wrong password from an unknown user.
-fn advice(error: &ServerError) -> &'static str {
+fn advice(mechanism: AuthMechanism, failure: &AuthFailure) -> &'static str {
     /// `AuthenticationFailed`.
     const FAILED: i32 = 18;
     /// `MechanismUnavailable`.
     const NO_MECHANISM: i32 = 334;
+    let AuthFailure::Refused(error) = failure else {
+        return "";
+    };
     match error.code {
+        Some(FAILED) if mechanism == AuthMechanism::MongoDbAws => {
+            "; check that AWS takes the credentials, and that $external has a user of the ARN that \
+             they stand for"
+        }
         Some(FAILED) => {
             "; check the user name, the password, authSource, and whether the user has this \
              mechanism"

@@ -15,7 +15,8 @@ pub(super) fn go_on(conversation: i32, payload: &[u8]) -> RawDocumentBuf {
     rawdoc! { "saslContinue": 1, "conversationId": conversation, "payload": binary(payload) }
 }
 
-fn binary(payload: &[u8]) -> Binary {
+/// A value of binary data without a subtype.
+pub(super) fn binary(payload: &[u8]) -> Binary {
     Binary {
         subtype: BinarySubtype::Generic,
         bytes: payload.to_vec(),

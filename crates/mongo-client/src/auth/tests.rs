@@ -6,6 +6,8 @@ use mongo_uri::ConnectionString;
 
 use super::*;
 
+const NONCE: Nonce = Nonce([7; Nonce::LEN]);
+
 fn authenticator(userinfo: &str, options: &str) -> Result<Authenticator, Misuse> {
     let uri = format!("mongodb://{userinfo}h/?{options}");
     let credential = ConnectionString::parse(&uri).unwrap().credential.unwrap();
@@ -19,7 +21,7 @@ fn ready(userinfo: &str, options: &str) -> Authenticator {
 /// What the first hello says besides.
 fn asked(authenticator: &Authenticator) -> RawDocumentBuf {
     let mut hello = RawDocumentBuf::new();
-    let opening = authenticator.open("NONCE".to_owned());
+    let opening = authenticator.open(NONCE);
     opening.append_to(&mut hello);
     hello
 }
@@ -47,7 +49,7 @@ fn payload(text: &str) -> Binary {
 
 /// The name of the mechanism in the first command after the hello.
 fn started(authenticator: &Authenticator, reply: &HelloReply) -> String {
-    let opening = authenticator.open("NONCE".to_owned());
+    let opening = authenticator.open(NONCE);
     let (conversation, step) = opening.proceed(reply).unwrap().unwrap();
     let Step::Send(command) = step else {
         panic!("{step:?}")
@@ -130,12 +132,13 @@ fn the_mechanism_is_the_one_given_or_sha_256_if_listed_or_sha_1() {
 
 #[test]
 fn an_answer_to_the_speculation_spares_the_first_command() {
-    let first = payload("r=NONCEx,s=QSXCR+Q6sek8bf92,i=4096");
+    let first = format!("r={}x,s=QSXCR+Q6sek8bf92,i=4096", NONCE.text());
+    let first = payload(&first);
     let answer = rawdoc! { "conversationId": 1, "done": false, "payload": first };
     let mut reply = mechanisms(&["SCRAM-SHA-256"]);
     reply.append(cstr!("speculativeAuthenticate"), answer.clone());
     let authenticator = ready("u:p@", "");
-    let opening = authenticator.open("NONCE".to_owned());
+    let opening = authenticator.open(NONCE);
     let (_, step) = opening.proceed(&hello(&reply)).unwrap().unwrap();
     assert!(matches!(step, Step::Derive(_)), "{step:?}");
 
@@ -147,7 +150,7 @@ fn an_answer_to_the_speculation_spares_the_first_command() {
     let answer = rawdoc! { "dbname": "$external", "user": "CN=client" };
     let reply = rawdoc! { "speculativeAuthenticate": answer };
     let authenticator = ready("", "authMechanism=MONGODB-X509");
-    let opening = authenticator.open("NONCE".to_owned());
+    let opening = authenticator.open(NONCE);
     let (_, step) = opening.proceed(&hello(&reply)).unwrap().unwrap();
     assert!(matches!(step, Step::Done), "{step:?}");
 }
@@ -159,7 +162,7 @@ fn an_arbiter_authenticates_nobody() {
     };
     let arbiter = HelloReply::parse(&arbiter).unwrap();
     let authenticator = ready("u:p@", "");
-    let opening = authenticator.open("NONCE".to_owned());
+    let opening = authenticator.open(NONCE);
     assert!(opening.proceed(&arbiter).unwrap().is_none());
 }
 
@@ -168,7 +171,7 @@ fn a_password_that_sha_256_cannot_take_fails_only_where_it_is_needed() {
     let authenticator = ready("u:%07@", "");
     let sha1 = hello(&mechanisms(&["SCRAM-SHA-1"]));
     assert_eq!(started(&authenticator, &sha1), "SCRAM-SHA-1");
-    let opening = authenticator.open("NONCE".to_owned());
+    let opening = authenticator.open(NONCE);
     let sha256 = hello(&mechanisms(&["SCRAM-SHA-256"]));
     let (mechanism, failure) = opening.proceed(&sha256).unwrap_err();
     assert_eq!(mechanism, AuthMechanism::ScramSha256);
@@ -178,7 +181,7 @@ fn a_password_that_sha_256_cannot_take_fails_only_where_it_is_needed() {
 #[test]
 fn plain_is_the_specifications_example() {
     let authenticator = ready("user:pencil@", "authMechanism=PLAIN");
-    let opening = authenticator.open("NONCE".to_owned());
+    let opening = authenticator.open(NONCE);
     let reply = hello(&RawDocumentBuf::new());
     let (mut conversation, step) = opening.proceed(&reply).unwrap().unwrap();
     assert_eq!(conversation.database(), "$external");
@@ -207,7 +210,7 @@ fn x509_names_the_user_only_if_the_application_did() {
         ),
     ] {
         let authenticator = ready(userinfo, "authMechanism=MONGODB-X509");
-        let opening = authenticator.open("NONCE".to_owned());
+        let opening = authenticator.open(NONCE);
         let reply = hello(&RawDocumentBuf::new());
         let (mut conversation, step) = opening.proceed(&reply).unwrap().unwrap();
         let Step::Send(command) = step else {
@@ -223,7 +226,8 @@ fn x509_names_the_user_only_if_the_application_did() {
 fn what_cannot_be_used_is_refused_at_once() {
     for (userinfo, options, expected) in [
         ("u@", "authMechanism=GSSAPI", "GSSAPI"),
-        ("k:s@", "authMechanism=MONGODB-AWS", "MONGODB-AWS"),
+        #[cfg(not(feature = "aws"))]
+        ("", "authMechanism=MONGODB-AWS", "the feature `aws`"),
         (
             "",
             "authMechanism=MONGODB-OIDC&authMechanismProperties=ENVIRONMENT:test",
@@ -251,7 +255,7 @@ fn an_error_names_server_user_and_mechanism_and_no_secret() {
          Authentication failed.; check the user name, the password, authSource, and whether the \
          user has this mechanism"
     );
-    let opening = authenticator.open("NONCE".to_owned());
+    let opening = authenticator.open(NONCE);
     let all = format!("{authenticator:?} {opening:?} {error:?}");
     assert!(!all.contains("hunter2"), "{all}");
 }

@@ -67,10 +67,14 @@ impl Connector {
         let authenticated = connection.authenticate(&self.handshake, unfinished);
         within(self.timeout, server, IoAction::Authenticate, authenticated)
             .await
-            .map_err(|error| ConnectFailure {
-                phase: ErrorPhase::Authenticating,
-                service_id,
-                error,
+            .map_err(|error| {
+                #[cfg(feature = "aws")]
+                self.handshake.forget();
+                ConnectFailure {
+                    phase: ErrorPhase::Authenticating,
+                    service_id,
+                    error,
+                }
             })?;
         Ok(connection)
     }

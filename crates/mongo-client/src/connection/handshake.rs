@@ -5,6 +5,8 @@ mod metadata;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+#[cfg(feature = "aws")]
+use bson::DateTime;
 use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, cstr, rawdoc};
 use mongo_topology::{HelloCommand, HelloReply};
 use mongo_uri::AuthMechanism;
@@ -14,12 +16,12 @@ pub use self::metadata::DriverInfo;
 pub(crate) use self::metadata::{Environment, Metadata};
 use super::Connection;
 use crate::auth::{
-    AuthFailure, Authenticator, Conversation, Derivation, DerivedKeys, Opening, ScramKeys, Step,
+    AuthFailure, Authenticator, Conversation, Derivation, DerivedKeys, Nonce, Opening, ScramKeys,
+    Step,
 };
+#[cfg(feature = "aws")]
+use crate::cloud::AwsIdentity;
 use crate::error::{Error, IoAction, Result, Violation};
-
-/// Random bytes of a nonce; 18 are 144 bits, in base64 24 characters without padding.
-const NONCE_LEN: usize = 18;
 
 /// Less than this, and hardly a command can be sent.
 const MIN_MESSAGE_SIZE: u32 = 16 * 1024;
@@ -38,6 +40,8 @@ pub(crate) struct Handshake {
     is_load_balanced: bool,
     /// Shared by all connections, so that only the first one computes.
     keys: Mutex<ScramKeys>,
+    #[cfg(feature = "aws")]
+    aws: AwsIdentity,
 }
 
 impl Handshake {
@@ -48,6 +52,8 @@ impl Handshake {
             authenticator: None,
             is_load_balanced: false,
             keys: Mutex::default(),
+            #[cfg(feature = "aws")]
+            aws: AwsIdentity::default(),
         }
     }
 
@@ -72,6 +78,19 @@ impl Handshake {
     pub(crate) fn with_authenticator(mut self, authenticator: Option<Authenticator>) -> Self {
         self.authenticator = authenticator;
         self
+    }
+
+    /// Takes AWS credentials from there.
+    #[cfg(feature = "aws")]
+    pub(crate) fn with_aws(mut self, identity: AwsIdentity) -> Self {
+        self.aws = identity;
+        self
+    }
+
+    /// A connection could not be authenticated: what was kept for that may be to blame.
+    #[cfg(feature = "aws")]
+    pub(super) fn forget(&self) {
+        self.aws.forget();
     }
 
     /// The hello that opens a connection. Compressors are offered by application connections
@@ -200,6 +219,12 @@ impl Connection {
                     };
                     conversation.derived(keys)
                 }
+                #[cfg(feature = "aws")]
+                Step::Identify => {
+                    let credentials = handshake.aws.credentials().await;
+                    let credentials = credentials.map_err(AuthFailure::from);
+                    credentials.and_then(|known| conversation.identified(&known, DateTime::now()))
+                }
             };
             step = next
                 .map_err(|failure| self.authentication_failed(authenticator, mechanism, failure))?;
@@ -242,12 +267,11 @@ impl Connection {
         Error::Authentication(Box::new(error))
     }
 
-    fn nonce(&self) -> Result<String> {
-        use base64::Engine as _;
-        let mut bytes = [0; NONCE_LEN];
+    fn nonce(&self) -> Result<Nonce> {
+        let mut bytes = [0; Nonce::LEN];
         getrandom::fill(&mut bytes)
             .map_err(|error| self.io_error(IoAction::Authenticate, std::io::Error::other(error)))?;
-        Ok(base64::engine::general_purpose::STANDARD.encode(bytes))
+        Ok(Nonce::new(bytes))
     }
 
     /// Sends a hello; the flags say whether it may be answered more than once.

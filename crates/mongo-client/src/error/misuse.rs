@@ -1,6 +1,6 @@
 //! What a caller can ask for and not get.
 
-use mongo_uri::CredentialError;
+use mongo_uri::{AuthMechanism, CredentialError};
 
 /// A request that cannot be met, whatever the servers do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +29,14 @@ pub enum Misuse {
     Credential {
         /// What it lacks.
         reason: CredentialError,
+    },
+    /// An option that only another mechanism has a use for.
+    #[error("{option} is for {mechanism}: add authMechanism={mechanism} to the connection string")]
+    OtherMechanism {
+        /// The method of [`ClientOptions`](crate::ClientOptions).
+        option: &'static str,
+        /// The mechanism.
+        mechanism: AuthMechanism,
     },
     /// What a library says of itself cannot be told to servers.
     #[error("the driver information cannot be used: {reason}")]

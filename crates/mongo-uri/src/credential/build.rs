@@ -67,10 +67,7 @@ fn check_user(credential: &Credential) -> Result<(), CredentialError> {
         Gssapi => Ok(()),
         MongoDbX509 if password => Err(CredentialError::UnexpectedPassword(mechanism)),
         MongoDbX509 => Ok(()),
-        MongoDbAws if user && !password => Err(CredentialError::MissingPassword(mechanism)),
-        MongoDbAws if !user && credential.properties.aws_session_token.is_some() => {
-            Err(CredentialError::MissingUsername(mechanism))
-        }
+        MongoDbAws if user || password => Err(CredentialError::AwsKeys),
         MongoDbAws => Ok(()),
         MongoDbOidc => check_oidc(credential),
         _ if !user => Err(CredentialError::MissingUsername(mechanism)),
@@ -125,7 +122,7 @@ fn check_properties(credential: &Credential) -> Result<(), CredentialError> {
 fn given_properties(
     properties: &MechanismProperties,
 ) -> impl Iterator<Item = (&'static str, AuthMechanism)> {
-    use AuthMechanism::{Gssapi, MongoDbAws, MongoDbOidc};
+    use AuthMechanism::{Gssapi, MongoDbOidc};
     [
         ("SERVICE_NAME", Gssapi, properties.service_name.is_some()),
         ("SERVICE_REALM", Gssapi, properties.service_realm.is_some()),
@@ -134,11 +131,6 @@ fn given_properties(
             "CANONICALIZE_HOST_NAME",
             Gssapi,
             properties.canonicalize_host_name.is_some(),
-        ),
-        (
-            "AWS_SESSION_TOKEN",
-            MongoDbAws,
-            properties.aws_session_token.is_some(),
         ),
         ("ENVIRONMENT", MongoDbOidc, properties.environment.is_some()),
         (

@@ -36,13 +36,11 @@ fn each_breach_has_its_error() {
             NotExternal(MongoDbX509),
         ),
         (
-            "u@a/?authMechanism=MONGODB-AWS",
-            MissingPassword(MongoDbAws),
-        ),
-        (
             "a/?authMechanism=MONGODB-AWS&authMechanismProperties=AWS_SESSION_TOKEN:t",
-            MissingUsername(MongoDbAws),
+            AwsKeys,
         ),
+        ("u@a/?authMechanism=MONGODB-AWS", AwsKeys),
+        ("u:p@a/?authMechanism=MONGODB-AWS", AwsKeys),
         ("a/?authMechanism=MONGODB-OIDC", missing("ENVIRONMENT")),
         (
             "a/?authMechanism=MONGODB-OIDC&authMechanismProperties=ENVIRONMENT:gcp",
@@ -113,10 +111,6 @@ fn the_old_service_name_is_taken_unless_the_new_one_is_given() {
 #[test]
 fn what_is_odd_about_a_credential_is_told() {
     let table = [
-        (
-            "u:p@a/?authMechanism=MONGODB-AWS",
-            WarningKind::AwsKeysInUri,
-        ),
         (
             "a/?authMechanismProperties=SERVICE_NAME:x",
             WarningKind::WithoutCredential,

@@ -11,8 +11,8 @@ const URIS: [&str; 24] = [
      CANONICALIZE_HOST_NAME:forward,SERVICE_HOST:h,SERVICE_REALM:r",
     "mongodb://localhost/?authMechanism=MONGODB-X509&tls=true&tlsCAFile=a&\
      tlsCertificateKeyFile=b&tlsCertificateKeyFilePassword=c",
-    "mongodb://key:secret@localhost/?authMechanism=MONGODB-AWS&\
-     authMechanismProperties=AWS_SESSION_TOKEN:token",
+    "mongodb://user@localhost/?authMechanism=MONGODB-OIDC&\
+     authMechanismProperties=ENVIRONMENT:gcp,TOKEN_RESOURCE:resource",
     "mongodb://id@localhost/?authMechanism=MONGODB-OIDC&\
      authMechanismProperties=ENVIRONMENT:azure,TOKEN_RESOURCE:api%253A//x",
     "mongodb://u:p@localhost/?authMechanism=PLAIN&authSource=$external",

@@ -118,7 +118,7 @@ impl Hash {
     }
 
     /// `HMAC`.
-    fn hmac(self, key: &[u8], message: &[u8]) -> Zeroizing<Vec<u8>> {
+    pub(in crate::auth) fn hmac(self, key: &[u8], message: &[u8]) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(match self {
             Self::Sha1 => mac::<Hmac<Sha1>>(key, message)
                 .finalize()
@@ -132,7 +132,7 @@ impl Hash {
     }
 
     /// `H`.
-    fn digest(self, bytes: &[u8]) -> Zeroizing<Vec<u8>> {
+    pub(in crate::auth) fn digest(self, bytes: &[u8]) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(match self {
             Self::Sha1 => Sha1::digest(bytes).to_vec(),
             Self::Sha256 => Sha256::digest(bytes).to_vec(),

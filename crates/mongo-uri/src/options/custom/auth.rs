@@ -7,7 +7,7 @@ use crate::credential::{
 use crate::error::OptionProblem;
 use crate::options::UriOptions;
 use crate::options::value::{self, Refusal};
-use crate::secret::{REDACTED, Secret};
+use crate::secret::REDACTED;
 use crate::warning::WarningKind;
 
 pub(in crate::options) fn read_mechanism(
@@ -78,7 +78,7 @@ fn set_property(
         "CANONICALIZE_HOST_NAME" => {
             properties.canonicalize_host_name = Some(canonicalize_host_name(value)?);
         }
-        "AWS_SESSION_TOKEN" => properties.aws_session_token = Some(Secret::new(value)),
+        "AWS_SESSION_TOKEN" => return Err(CredentialError::AwsKeys),
         "ENVIRONMENT" => properties.environment = Some(environment(value)?),
         "TOKEN_RESOURCE" => properties.token_resource = text(),
         "ALLOWED_HOSTS" => return Err(CredentialError::AllowedHosts),
@@ -121,10 +121,6 @@ pub(in crate::options) fn write_properties(o: &UriOptions) -> Vec<String> {
         (
             "CANONICALIZE_HOST_NAME",
             p.canonicalize_host_name.map(CanonicalizeHostName::as_str),
-        ),
-        (
-            "AWS_SESSION_TOKEN",
-            p.aws_session_token.as_ref().map(|_| REDACTED),
         ),
         ("ENVIRONMENT", p.environment.map(OidcEnvironment::as_str)),
         ("TOKEN_RESOURCE", p.token_resource.as_deref()),
