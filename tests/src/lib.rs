@@ -5,6 +5,7 @@ pub mod certificates;
 pub mod fail_point;
 pub mod logbook;
 pub mod recorder;
+pub mod spanbook;
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -3,7 +3,7 @@
 
 use allocation_counter::{AllocationInfo, measure};
 use mongo_client::change_stream::Prefetch;
-use mongo_client::{ChangeStream, Client};
+use mongo_client::{ChangeStream, Client, ClientOptions, TracingOptions};
 use testbed::replay::{Replay, ReplayServer, get_more_reply};
 use tokio::runtime::{Builder, Runtime};
 
@@ -17,10 +17,17 @@ struct Lone {
 
 impl Lone {
     fn open(replay: &Replay, prefetch: Option<Prefetch>) -> Self {
+        Self::open_traced(replay, prefetch, false)
+    }
+
+    fn open_traced(replay: &Replay, prefetch: Option<Prefetch>, is_traced: bool) -> Self {
+        let mut tracing = TracingOptions::default();
+        tracing.enabled = Some(is_traced);
         let server = ReplayServer::start(replay).unwrap();
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let (client, stream) = runtime.block_on(async {
-            let client = Client::new(&server.uri()).unwrap();
+            let options = ClientOptions::parse(&server.uri()).unwrap();
+            let client = Client::with_options(options.tracing(tracing)).unwrap();
             let orders = client.database("shop").collection("orders");
             let stream = orders.watch().prefetch(prefetch).await.unwrap();
             (client, stream)
@@ -55,8 +62,11 @@ impl Lone {
 #[test]
 fn a_get_more_of_one_event_costs_a_few_allocations() {
     const EVENTS: usize = 500;
-    for prefetch in [None, Some(Prefetch::new(1, usize::MAX))] {
-        let mut lone = Lone::open(&Replay::of_orders(1, u64::MAX), prefetch);
+    let ahead = Some(Prefetch::new(1, usize::MAX));
+    // Spans that nobody looks at cost nothing.
+    for (prefetch, is_traced) in [(None, false), (ahead, false), (ahead, true)] {
+        let replay = Replay::of_orders(1, u64::MAX);
+        let mut lone = Lone::open_traced(&replay, prefetch, is_traced);
         // What is set up once is not counted.
         lone.take(10);
         let counted = lone.take(EVENTS);

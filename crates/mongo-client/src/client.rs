@@ -30,6 +30,7 @@ use crate::operation::MAX_ADAPTIVE_RETRIES;
 use crate::options::{ClientOptions, Jitter};
 use crate::pool::PoolLimits;
 use crate::session::{ClientSession, SessionOptions, Sessions, lsid};
+use crate::spans::Spans;
 use crate::topology::{Topology, TopologyChanges};
 use crate::watch::Watch;
 
@@ -77,12 +78,13 @@ pub(crate) struct Settings {
     pub(crate) max_adaptive_retries: u32,
     pub(crate) overload_retargeting: bool,
     pub(crate) is_load_balanced: bool,
+    pub(crate) spans: Spans,
     /// Takes the place of chance, in tests.
     jitter: Option<Jitter>,
 }
 
 impl Settings {
-    fn new(options: &UriOptions, jitter: Option<Jitter>) -> Self {
+    fn new(options: &UriOptions, spans: Spans, jitter: Option<Jitter>) -> Self {
         Self {
             server_selection_timeout: options
                 .server_selection_timeout
@@ -100,6 +102,7 @@ impl Settings {
             max_adaptive_retries: options.max_adaptive_retries.unwrap_or(MAX_ADAPTIVE_RETRIES),
             overload_retargeting: options.enable_overload_retargeting.unwrap_or(false),
             is_load_balanced: options.load_balanced == Some(true),
+            spans,
             jitter,
         }
     }
@@ -164,15 +167,15 @@ impl Client {
         let lacking = lacking_compressors(options);
         let limits = PoolLimits::from(&options.pool);
         let seed_list = seed_list(&client_options);
-        let settings = Settings::new(options, client_options.jitter);
+        let logs = Logs::new(client_options.max_log_document_length);
+        let variable = |name: &str| std::env::var(name).ok();
+        let spans = Spans::new(client_options.tracing, variable, logs.topology_id);
+        let settings = Settings::new(options, spans, client_options.jitter);
         let topology = Topology::start(
             config,
             connector,
             limits,
-            Events::new(
-                client_options.listener,
-                Logs::new(client_options.max_log_document_length),
-            ),
+            Events::new(client_options.listener, logs, spans),
             seed_list,
         );
         let without_effect = without_effect(&client_options.uri.options);
@@ -352,6 +355,10 @@ impl Client {
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.inner.settings
+    }
+
+    pub(crate) fn spans(&self) -> &Spans {
+        &self.inner.settings.spans
     }
 }
 

@@ -1,5 +1,6 @@
 //! Commands of the caller's own, said option by option.
 
+use std::borrow::Cow;
 use std::future::IntoFuture;
 use std::pin::Pin;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use crate::client::Client;
 use crate::database::Database;
 use crate::deadline::Deadline;
 use crate::error::Result;
+use crate::events::name_of;
 use crate::operation::Call;
 use crate::session::{ActiveSession, ClientSession};
 
@@ -24,6 +26,8 @@ pub(crate) struct CommandOptions {
     pub(crate) session: Option<ClientSession>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) is_read: bool,
+    /// What logs and spans call the operation, where it is not the command's name.
+    pub(crate) operation: Option<Cow<'static, str>>,
 }
 
 /// The same, with what the client and the session have to say about it.
@@ -34,9 +38,16 @@ pub(crate) struct Resolved {
     pub(crate) session: Option<ActiveSession>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) is_read: bool,
+    operation: Option<Cow<'static, str>>,
 }
 
 impl CommandOptions {
+    /// What the operation of a command is called.
+    pub(crate) fn operation<'a>(&'a self, command: &'a RawDocument) -> &'a str {
+        let named = self.operation.as_deref();
+        named.unwrap_or_else(|| name_of(command))
+    }
+
     /// Fills in what the caller has left open.
     ///
     /// # Errors
@@ -58,6 +69,7 @@ impl CommandOptions {
                 .or_else(inherited_preference)
                 .unwrap_or_default(),
             is_read: self.is_read,
+            operation: self.operation,
         })
     }
 }
@@ -70,7 +82,9 @@ impl Resolved {
         command: &'a RawDocument,
         deadline: Deadline,
     ) -> Call<'a> {
+        let named = self.operation.as_deref();
         Call {
+            operation: named.unwrap_or_else(|| name_of(command)),
             database,
             command,
             read_preference: &self.read_preference,
@@ -122,6 +136,13 @@ macro_rules! command_options {
             self.options.read_concern = Some(read_concern);
             self
         }
+
+        /// What the operation is called in logs and spans, instead of by its command's name: for
+        /// libraries with operations of their own, as `dropCollection` for the command `drop`.
+        pub fn operation_name(mut self, name: impl Into<std::borrow::Cow<'static, str>>) -> Self {
+            self.options.operation = Some(name.into());
+            self
+        }
     };
 }
 pub(crate) use command_options;
@@ -159,15 +180,21 @@ impl<'a> RunCommand<'a> {
     command_options!();
 
     async fn run(self) -> Result<CommandReply> {
-        let client = self.database.client();
-        let options = self.options.resolve(client)?;
-        let deadline = Deadline::after(options.timeout, Instant::now());
-        let call = options.call(self.database.name(), self.command, deadline);
-        let (bound, reply) = client.execute(&call).await?;
-        match bound.refusal(&reply) {
-            Some(error) => Err(error),
-            None => Ok(reply),
-        }
+        let (database, command) = (&self.database, self.command);
+        let client = database.client();
+        let name = self.options.operation(command);
+        let span = client.spans().operation(name, database.name(), command);
+        let work = async {
+            let options = self.options.resolve(client)?;
+            let deadline = Deadline::after(options.timeout, Instant::now());
+            let call = options.call(database.name(), command, deadline);
+            let (bound, reply) = client.execute(&call).await?;
+            match bound.refusal(&reply) {
+                Some(error) => Err(error),
+                None => Ok(reply),
+            }
+        };
+        span.run(work).await
     }
 }
 

@@ -179,7 +179,7 @@ impl Cursor {
                 return Poll::Ready(None);
             };
             let ask = Ask::new(&self.plan, source, self.pinned.take(), deadline);
-            self.fetching = Some(Box::pin(ask.run(self.client.clone())));
+            self.fetching = Some(ask.run(self.client.clone()));
         }
         let fetching = self.fetching.as_mut().expect("it was just put there");
         let fetched = std::task::ready!(fetching.as_mut().poll(cx));
@@ -217,7 +217,7 @@ impl Cursor {
         }
         let deadline = Deadline::after(self.plan.timeout, Instant::now());
         let limit = deadline.remaining(Instant::now()).unwrap_or(KILL_LIMIT);
-        let kill = fetch::kill(source, pinned, deadline);
+        let kill = fetch::kill(self.client.spans(), source, pinned, deadline);
         Some(async move {
             // Nobody can do anything about a cursor that cannot be killed; the server forgets it.
             let _ = tokio::time::timeout(limit, kill).await;

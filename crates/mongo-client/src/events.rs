@@ -19,9 +19,10 @@ use mongo_topology::{SdamEvent, ServerId};
 
 pub use cmap::{CheckOutFailure, CloseReason, CmapEvent};
 pub use command::{CommandEvent, CommandFailure, CommandStep};
-pub(crate) use command::{CommandOrigin, Observation, name_of};
+pub(crate) use command::{CommandOrigin, Observation, as_sent, is_sensitive, name_of};
 
 use crate::logs::Logs;
+use crate::spans::Spans;
 
 /// Something that happened in a client.
 #[derive(Clone, Debug)]
@@ -49,27 +50,33 @@ pub enum Event {
 /// What a client calls for each event; see the [module](self).
 pub type EventListener = Arc<dyn Fn(&Event) + Send + Sync>;
 
-/// The way of events to the listener, if there is one, and into the logs.
+/// The way of events to the listener, if there is one, into the logs and spans.
 #[derive(Clone)]
 pub(crate) struct Events(Arc<Hub>);
 
 struct Hub {
     listener: Option<EventListener>,
     logs: Logs,
+    spans: Spans,
     operations: AtomicU64,
 }
 
 impl Events {
-    pub(crate) fn new(listener: Option<EventListener>, logs: Logs) -> Self {
+    pub(crate) fn new(listener: Option<EventListener>, logs: Logs, spans: Spans) -> Self {
         Self(Arc::new(Hub {
             listener,
             logs,
+            spans,
             operations: AtomicU64::new(0),
         }))
     }
 
     pub(crate) fn logs(&self) -> Logs {
         self.0.logs
+    }
+
+    pub(crate) fn spans(&self) -> &Spans {
+        &self.0.spans
     }
 
     /// Whether commands are worth the trouble of being observed.
@@ -124,15 +131,21 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::spans::TracingOptions;
 
     const LOGS: Logs = Logs {
         topology_id: 1,
         max_document_length: 0,
     };
 
+    fn events(listener: Option<EventListener>) -> Events {
+        let spans = Spans::new(TracingOptions::default(), |_| None, LOGS.topology_id);
+        Events::new(listener, LOGS, spans)
+    }
+
     #[test]
     fn without_a_listener_no_event_is_made() {
-        let events = Events::new(None, LOGS);
+        let events = events(None);
         events.publish(|| unreachable!("nobody listens"));
         assert!(!events.want_commands());
     }
@@ -145,7 +158,7 @@ mod tests {
             *count.lock().unwrap() += 1;
             std::panic::resume_unwind(Box::new("a bad listener"));
         });
-        let events = Events::new(Some(listener), LOGS);
+        let events = events(Some(listener));
         for _ in 0..2 {
             events.sdam(SdamEvent::TopologyOpening);
         }

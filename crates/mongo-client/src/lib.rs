@@ -55,6 +55,12 @@
 //! record has the client's [`topology_id`](Client::topology_id), and all are of level debug, but
 //! for an operation that has to wait for a server, which is of level info.
 //!
+//! A client that is asked to ([`ClientOptions::tracing`]) also has spans, under the target
+//! `mongo_client::spans`: one for each operation, in the span that it is called in, and below it
+//! one for each command that is sent, as the specification OpenTelemetry names them. The operation
+//! is called as its command, or as [`RunCommand::operation_name`] says; each command of a change
+//! stream or a cursor is an operation of its own.
+//!
 //! # What a failure does
 //!
 //! A stream's task owns its connection and the `getMore` under way, so dropping a future of a
@@ -96,6 +102,7 @@ mod options;
 mod pool;
 mod server_api;
 mod session;
+mod spans;
 mod tasks;
 #[doc(hidden)]
 pub mod testing;
@@ -126,6 +133,7 @@ pub use pool::PoolLimits;
 pub use rustls;
 pub use server_api::{ServerApi, ServerApiVersion};
 pub use session::{ClientSession, SessionOptions};
+pub use spans::TracingOptions;
 pub use topology::TopologyChanges;
 pub use watch::{
     ChangeStream, CheckReport, Finding, OnLag, SharedStream, StreamObserver, Subject,

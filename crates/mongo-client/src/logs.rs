@@ -21,7 +21,7 @@ use mongo_topology::{Heartbeat, SdamEvent, SelectionCriteria, TopologyDescriptio
 use mongo_uri::ServerAddress;
 use tracing::{Level, debug, enabled, info};
 
-use self::json::shortened;
+pub(crate) use self::json::shortened;
 use crate::error::Error;
 use crate::events::{CheckOutFailure, CloseReason, CmapEvent, CommandEvent, CommandStep};
 
@@ -362,14 +362,14 @@ impl SelectionLog<'_> {
     }
 }
 
-fn host(server: &ServerAddress) -> String {
+pub(crate) fn host(server: &ServerAddress) -> String {
     match server {
         ServerAddress::Tcp { host, .. } => host.clone(),
         ServerAddress::Unix { path } => path.display().to_string(),
     }
 }
 
-fn port(server: &ServerAddress) -> Option<u16> {
+pub(crate) fn port(server: &ServerAddress) -> Option<u16> {
     match server {
         ServerAddress::Tcp { port, .. } => Some(*port),
         ServerAddress::Unix { .. } => None,

@@ -17,7 +17,6 @@ pub(crate) use self::retry::{Failed, Retries, RetryPolicy};
 use crate::client::Client;
 use crate::deadline::{Deadline, Late};
 use crate::error::{Error, Result, SessionMisuse, codes};
-use crate::events::name_of;
 use crate::pool::{Exchange, Pool, PooledConnection};
 use crate::session::{ActiveSession, ClusterTime, InFlight, Sessions};
 
@@ -27,6 +26,8 @@ const USUAL_ENVELOPE: usize = 256;
 /// One command and how it is to be run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Call<'a> {
+    /// The operation's name.
+    pub(crate) operation: &'a str,
     pub(crate) database: &'a str,
     pub(crate) command: &'a RawDocument,
     pub(crate) read_preference: &'a ReadPreference,
@@ -202,11 +203,10 @@ impl Client {
         let wait_limit = self.settings().wait_queue_timeout;
         let wait_limit = wait_limit.filter(|_| !call.deadline.is_set());
         let criteria = SelectionCriteria::read(call.read_preference).deprioritizing(avoided);
-        let operation = name_of(call.command);
         let topology = self.topology_room();
         loop {
             let selected = topology
-                .select(operation, &criteria, limit, deadline)
+                .select(call.operation, &criteria, limit, deadline)
                 .await?;
             let check_out = selected.pool.check_out(wait_limit);
             let checked_out = tokio::time::timeout_at(deadline, check_out).await;
@@ -394,6 +394,11 @@ impl Bound {
 }
 
 impl Context {
+    /// The database that the commands are run on.
+    pub(crate) fn database(&self) -> &str {
+        self.envelope.as_raw().get_str("$db").unwrap_or_default()
+    }
+
     /// The same on another connection to the same server.
     pub(crate) async fn rebind(self, pool: &Arc<Pool>, limit: Option<Duration>) -> Result<Bound> {
         let connection = pool.check_out(limit).await?;

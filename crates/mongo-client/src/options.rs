@@ -14,6 +14,7 @@ use crate::dns::{self, Resolver};
 use crate::error::Result;
 use crate::events::{Event, EventListener};
 use crate::server_api::ServerApi;
+use crate::spans::TracingOptions;
 
 /// A connection string and what cannot be written in one.
 ///
@@ -28,6 +29,7 @@ pub struct ClientOptions {
     pub(crate) uri: ConnectionString,
     pub(crate) listener: Option<EventListener>,
     pub(crate) max_log_document_length: Option<usize>,
+    pub(crate) tracing: TracingOptions,
     /// Takes the place of this machine's DNS.
     pub(crate) resolver: Option<Arc<dyn Resolver>>,
     /// How long the records of the seed list may be kept, once they are looked up.
@@ -66,6 +68,24 @@ impl ClientOptions {
     #[must_use]
     pub fn max_log_document_length(mut self, characters: usize) -> Self {
         self.max_log_document_length = Some(characters);
+        self
+    }
+
+    /// Tells of operations and commands by spans of `tracing`, with the names and attributes that
+    /// the specification OpenTelemetry gives them. Without this, an environment variable decides,
+    /// and if there is none, there are no spans.
+    ///
+    /// ```
+    /// use mongo_client::{ClientOptions, TracingOptions};
+    ///
+    /// let mut tracing = TracingOptions::default();
+    /// tracing.enabled = Some(true);
+    /// let options = ClientOptions::parse("mongodb://localhost:27017")?.tracing(tracing);
+    /// # Ok::<(), mongo_client::Error>(())
+    /// ```
+    #[must_use]
+    pub fn tracing(mut self, tracing: TracingOptions) -> Self {
+        self.tracing = tracing;
         self
     }
 
@@ -182,6 +202,7 @@ impl From<ConnectionString> for ClientOptions {
             uri,
             listener: None,
             max_log_document_length: None,
+            tracing: TracingOptions::default(),
             resolver: None,
             seed_list_ttl: None,
             rescan_interval: None,

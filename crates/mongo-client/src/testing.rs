@@ -19,6 +19,7 @@ use crate::events::{EventListener, Events};
 use crate::logs::Logs;
 use crate::options::ClientOptions;
 use crate::pool::{Clear, Pool, PoolContext, PoolLimits, PooledConnection};
+use crate::spans::{Spans, TracingOptions};
 use crate::tasks::Tasks;
 use crate::topology::TopologyHandle;
 
@@ -52,11 +53,13 @@ impl LonePool {
         let (topology, mut facts) = TopologyHandle::channel();
         let mut limits = PoolLimits::from(&uri.options.pool);
         limits.populate_pause = populate_pause.unwrap_or(limits.populate_pause);
+        let logs = Logs::new(None);
+        let spans = Spans::new(TracingOptions::default(), |_| None, logs.topology_id);
         let context = PoolContext {
             limits,
             connector: Arc::new(connector(&uri.clone().into(), &TopologyConfig::from(uri))?),
             topology,
-            events: Events::new(Some(listener), Logs::new(None)),
+            events: Events::new(Some(listener), logs, spans),
             tasks: Tasks::new(),
         };
         let server = ServerId {

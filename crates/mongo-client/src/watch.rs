@@ -183,6 +183,7 @@ impl<T> ChangeStream<T> {
     /// behind [`resume_token`](Self::resume_token).
     pub async fn close(&mut self) {
         let (done, closed) = oneshot::channel();
+        self.shared.called();
         if self.requests.send(Request::Close(done)).is_ok() {
             // An error says that the task has ended already.
             let _ = closed.await;
@@ -214,6 +215,7 @@ impl<T> ChangeStream<T> {
             Step::Ended(end) => Poll::Ready(end.map(Err)),
             Step::Wait { demand } => {
                 if demand {
+                    self.shared.called();
                     self.tell(Request::Demanded);
                 }
                 Poll::Pending

@@ -127,6 +127,14 @@ impl<'a> RunCursorCommand<'a> {
     }
 
     async fn run(self) -> Result<Cursor> {
+        let (database, command) = (self.database.name(), self.command);
+        let name = self.options.operation(command);
+        let spans = self.database.client().spans();
+        let span = spans.operation(name, database, command);
+        span.run(self.open()).await
+    }
+
+    async fn open(self) -> Result<Cursor> {
         let client = self.database.client().clone();
         let options = self.options.clone().resolve(&client)?;
         self.check(options.timeout)?;

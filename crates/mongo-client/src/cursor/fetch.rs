@@ -7,6 +7,7 @@ use std::time::Duration;
 use bson::{RawArrayBuf, RawDocumentBuf, cstr, rawdoc};
 use mongo_wire::CommandReply;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::{Plan, Source};
 use crate::client::Client;
@@ -14,6 +15,7 @@ use crate::deadline::{Deadline, Late};
 use crate::error::{Error, Result};
 use crate::operation::{Beside, Bound, Context, Failed, Retries, RetryPolicy};
 use crate::pool::Pool;
+use crate::spans::Spans;
 
 /// `maxWireVersion` of the first server that takes a comment with a `getMore` (4.4).
 const COMMENT_WIRE_VERSION: i32 = 9;
@@ -60,8 +62,21 @@ impl Ask {
         }
     }
 
+    /// Asks, as an operation of its own.
+    pub(super) fn run(self, client: Client) -> Fetching {
+        let spans = client.spans();
+        let span = spans.operation("getMore", self.context.database(), &self.command);
+        Box::pin(async move {
+            let (bound, reply) = self.ask(client).instrument(span.span()).await;
+            if let Err(error) = &reply {
+                span.failed(error);
+            }
+            (bound, reply)
+        })
+    }
+
     /// Asks, and asks again when the server had no time to begin.
-    pub(super) async fn run(mut self, client: Client) -> Fetched {
+    async fn ask(mut self, client: Client) -> Fetched {
         let deadline = self.deadline;
         let policy = RetryPolicy {
             reads: false,
@@ -127,20 +142,30 @@ impl Source {
 }
 
 /// Kills a cursor; an error only says how far it got.
-pub(super) async fn kill(source: Source, pinned: Option<Bound>, deadline: Deadline) -> Result<()> {
+pub(super) fn kill(
+    spans: &Spans,
+    source: Source,
+    pinned: Option<Bound>,
+    deadline: Deadline,
+) -> impl Future<Output = Result<()>> + Send + use<> {
     let ids: RawArrayBuf = [source.id].into_iter().collect();
     let mut command = rawdoc! { "killCursors": source.collection() };
     command.append(cstr!("cursors"), ids);
-    let mut bound = match pinned {
-        Some(bound) => bound,
-        None => source.context.rebind(&source.pool, None).await?,
+    let span = spans.operation("killCursors", source.context.database(), &command);
+    let work = async move {
+        let mut bound = match pinned {
+            Some(bound) => bound,
+            None => source.context.rebind(&source.pool, None).await?,
+        };
+        let max_time = deadline.max_time(Instant::now(), bound.context.round_trip);
+        let beside = Beside {
+            max_time: max_time.map_err(|Late| Error::late(deadline.limit()))?,
+            ..Beside::default()
+        };
+        let reply = bound.send(&command, &beside).await?;
+        bound.refusal(&reply).map_or(Ok(()), Err)
     };
-    let max_time = deadline.max_time(Instant::now(), bound.context.round_trip);
-    let beside = Beside {
-        max_time: max_time.map_err(|Late| Error::late(deadline.limit()))?,
-        ..Beside::default()
-    };
-    bound.send(&command, &beside).await.map(drop)
+    span.run(work)
 }
 
 /// Another connection to the cursor's server.

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 /// What stands in the place of what must not be shown.
 const REDACTED: &str = "REDACTED";
 
-/// Commands that carry secrets, in lower case (Command Logging and Monitoring, "Security").
+/// Commands that carry secrets, in whatever case (Command Logging and Monitoring, "Security").
 const SENSITIVE: [&str; 9] = [
     "authenticate",
     "saslstart",
@@ -135,14 +135,12 @@ impl Observation {
         beside: [Option<&RawDocument>; 2],
     ) -> Self {
         let name = name_of(command);
-        let is_sensitive = is_sensitive(name, command);
-        let mut shown = RawDocumentBuf::new();
-        let sent = std::iter::once(command).chain(beside.into_iter().flatten());
-        if !is_sensitive {
-            for (key, value) in sent.flatten().flatten() {
-                shown.append(key, value);
-            }
-        }
+        let is_sensitive = is_sensitive(command);
+        let shown = if is_sensitive {
+            RawDocumentBuf::new()
+        } else {
+            as_sent(command, beside, &[])
+        };
         let database = beside[0].and_then(|envelope| envelope.get_str("$db").ok());
         let event = CommandEvent {
             command_name: name.to_owned(),
@@ -217,11 +215,29 @@ pub(crate) fn name_of(command: &RawDocument) -> &str {
     first.map_or("", |(name, _)| name.as_str())
 }
 
-fn is_sensitive(name: &str, command: &RawDocument) -> bool {
-    let name = name.to_ascii_lowercase();
-    let opens = ["hello", "ismaster"].contains(&name.as_str());
-    SENSITIVE.contains(&name.as_str())
-        || (opens && matches!(command.get("speculativeAuthenticate"), Ok(Some(_))))
+/// A command and what goes beside it, without some of the fields.
+pub(crate) fn as_sent(
+    command: &RawDocument,
+    beside: [Option<&RawDocument>; 2],
+    without: &[&str],
+) -> RawDocumentBuf {
+    let mut sent = RawDocumentBuf::new();
+    let all = std::iter::once(command).chain(beside.into_iter().flatten());
+    for (key, value) in all.flatten().flatten() {
+        if !without.contains(&key.as_str()) {
+            sent.append(key, value);
+        }
+    }
+    sent
+}
+
+/// Whether neither a command nor its reply may be shown.
+pub(crate) fn is_sensitive(command: &RawDocument) -> bool {
+    let name = name_of(command);
+    let is_one_of = |names: &[&str]| names.iter().any(|one| one.eq_ignore_ascii_case(name));
+    is_one_of(&SENSITIVE)
+        || (is_one_of(&["hello", "ismaster"])
+            && matches!(command.get("speculativeAuthenticate"), Ok(Some(_))))
 }
 
 /// What may be shown of a failure of a command that carries secrets.

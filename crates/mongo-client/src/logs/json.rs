@@ -7,7 +7,7 @@ use bson::RawDocument;
 use mongo_wire::{Json, JsonError};
 
 /// A document in so many characters at most, and `...` where there would be more.
-pub(super) fn shortened(document: &RawDocument, max_length: usize) -> String {
+pub(crate) fn shortened(document: &RawDocument, max_length: usize) -> String {
     let mut text = Bounded {
         text: String::new(),
         left: max_length,

@@ -16,6 +16,7 @@ use crate::connection::{Connection, within};
 use crate::error::{Error, IoAction, Result};
 use crate::events::{CommandOrigin, Observation};
 use crate::session::{ClusterClock, ClusterTime};
+use crate::spans::CommandSpan;
 
 /// What comes next on a connection.
 #[derive(Clone, Copy, Debug)]
@@ -137,12 +138,8 @@ impl PooledConnection {
         turn: Exchange<'_>,
         limit: Option<Duration>,
     ) -> Result<CommandReply> {
-        let observation = match turn {
-            Exchange::Command {
-                command, envelope, ..
-            } => self.observe(command, envelope),
-            Exchange::NextReply => None,
-        };
+        let span = self.span(&turn);
+        let observation = span.in_scope(|| self.observe(&turn));
         let server = &self.pool.server.address;
         let Some(connection) = self.connection.as_mut() else {
             return Err(self.pool.gone());
@@ -172,8 +169,9 @@ impl PooledConnection {
             Err(error) => (Err(error), false),
         };
         if let Some(observation) = observation {
-            observation.finish(&result);
+            span.in_scope(|| observation.finish(&result));
         }
+        span.ended(&result);
         match &result {
             Ok(reply) => self.report_state(reply).await,
             // That an answer takes long says nothing about the server.
@@ -199,22 +197,48 @@ impl PooledConnection {
     }
 
     /// Publishes a command that is about to be sent, if somebody listens.
-    fn observe(&self, command: &RawDocument, envelope: &RawDocument) -> Option<Observation> {
+    fn observe(&self, turn: &Exchange<'_>) -> Option<Observation> {
         let events = &self.pool.context.events;
-        let connection = self
-            .connection
-            .as_ref()
-            .filter(|_| events.want_commands())?;
-        let origin = CommandOrigin {
+        let (command, beside) = self.sent(turn).filter(|_| events.want_commands())?;
+        let origin = self.command_origin()?;
+        Some(Observation::start(events, origin, command, beside))
+    }
+
+    /// Begins the span of a command that is about to be sent, if spans may be wanted.
+    fn span(&self, turn: &Exchange<'_>) -> CommandSpan {
+        let spans = self.pool.context.events.spans();
+        let begin = || {
+            let (command, beside) = self.sent(turn).filter(|_| spans.may_be_wanted())?;
+            Some(spans.command(&self.command_origin()?, command, beside))
+        };
+        begin().unwrap_or_else(CommandSpan::none)
+    }
+
+    /// A command, and the documents whose elements go beside it.
+    fn sent<'a>(
+        &'a self,
+        turn: &Exchange<'a>,
+    ) -> Option<(&'a RawDocument, [Option<&'a RawDocument>; 2])> {
+        let Exchange::Command {
+            command, envelope, ..
+        } = turn
+        else {
+            return None;
+        };
+        let declared = self.connection.as_ref()?.declared();
+        Some((command, [Some(envelope), declared]))
+    }
+
+    fn command_origin(&self) -> Option<CommandOrigin> {
+        let connection = self.connection.as_ref()?;
+        Some(CommandOrigin {
             request_id: connection.next_request_id(),
             operation_id: self.operation_id,
             server: self.server().clone(),
             connection: self.id,
             server_connection: connection.server_connection_id(),
             service_id: connection.service_id(),
-        };
-        let beside = [Some(envelope), connection.declared()];
-        Some(Observation::start(events, origin, command, beside))
+        })
     }
 
     /// Tells the topology of a reply, `ok: 1` or not, that says that the server's state has

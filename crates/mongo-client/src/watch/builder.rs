@@ -283,7 +283,9 @@ impl Watch {
             checked.map_err(|error| Box::new(CheckpointFailure::from(error)))?;
             checkpoint.point.apply(&mut self.options);
         }
-        let shared = Arc::new(Shared::new(&self.options));
+        let is_traced = self.client.spans().are_enabled();
+        let shared = Arc::new(Shared::new(&self.options, is_traced));
+        shared.called();
         let (requests, inbox) = mpsc::unbounded_channel();
         let (opened, outcome) = oneshot::channel();
         let seed = self.client.random();

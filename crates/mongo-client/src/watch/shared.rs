@@ -7,12 +7,16 @@ use mongo_change_stream::{
     BatchReader, ResumeToken, StreamBatch, StreamError, StreamPosition, WatchOptions,
 };
 
+use tracing::Span;
+
 use crate::error::Error;
 
 /// The delivered batches and how the stream ended. Locked for moments only, never while waiting.
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
+    /// What is done for a call belongs into the span that the call was made in.
+    is_traced: bool,
 }
 
 #[derive(Debug)]
@@ -22,6 +26,8 @@ struct State {
     waker: Option<Waker>,
     /// A demand was told to the task and no delivery has answered it yet.
     demanded: bool,
+    /// Where the call was made that waits.
+    caller: Option<Span>,
     /// Batches delivered, the empty ones included.
     deliveries: u64,
     /// The consumer's time was over, and it does not know it yet.
@@ -53,18 +59,41 @@ pub(super) enum Step<T> {
 pub(super) type Read<T> = fn(&mut BatchReader) -> Option<Result<T, StreamError>>;
 
 impl Shared {
-    pub(super) fn new(options: &WatchOptions) -> Self {
+    pub(super) fn new(options: &WatchOptions, is_traced: bool) -> Self {
         let reader = BatchReader::new(options);
         let state = State {
             reader,
             waker: None,
             demanded: false,
+            caller: None,
             deliveries: 0,
             lapse: None,
             end: None,
         };
         Self {
             state: Mutex::new(state),
+            is_traced,
+        }
+    }
+
+    /// A call is made, here and now, that the task has to do something for.
+    pub(super) fn called(&self) {
+        if self.is_traced {
+            let caller = Span::current();
+            self.lock().caller = Some(caller);
+        }
+    }
+
+    /// The span of the call that waits.
+    pub(super) fn caller(&self) -> Option<Span> {
+        self.is_traced.then(|| self.lock().caller.clone())?
+    }
+
+    /// The call has got what it waited for: its span is not to be kept any longer.
+    pub(super) fn answered(&self) {
+        if self.is_traced {
+            let caller = self.lock().caller.take();
+            drop(caller);
         }
     }
 
@@ -98,8 +127,11 @@ impl Shared {
     }
 
     pub(super) fn deliver(&self, batch: StreamBatch) {
-        let mut state = self.lock();
         let is_answer = batch.is_answer();
+        if is_answer {
+            self.answered();
+        }
+        let mut state = self.lock();
         state.reader.push(batch);
         if is_answer {
             state.deliveries += 1;
@@ -111,6 +143,7 @@ impl Shared {
 
     /// The time of whoever waits is over.
     pub(super) fn lapse(&self, error: Error) {
+        self.answered();
         let mut state = self.lock();
         state.lapse = Some(error);
         state.demanded = false;
@@ -128,6 +161,7 @@ impl Shared {
 
     /// The task's last word.
     pub(super) fn finish(&self, result: Result<(), Error>) {
+        self.answered();
         let mut state = self.lock();
         state.end = Some(result.map_or_else(End::Failed, |()| End::Told));
         wake(state);

@@ -4,15 +4,16 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::RawDocumentBuf;
+use bson::{RawDocument, RawDocumentBuf};
 use mongo_change_stream::{
     Action, ChangeStreamMachine, Failure, FailureKind, Input, StreamError, StreamEvent,
 };
 use mongo_uri::ServerAddress;
-use mongo_wire::{ByteStr, Document, Flags};
+use mongo_wire::{ByteStr, CommandReply, Document, Flags};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::shared::Shared;
 use crate::client::Client;
@@ -21,6 +22,7 @@ use crate::deadline::{Deadline, Late};
 use crate::error::{Error, Misuse, Result};
 use crate::operation::{Beside, Bound, Context, Failed, Retries, RetryPolicy};
 use crate::session::ActiveSession;
+use crate::spans::OperationSpan;
 use crate::tasks::{now, sleep_until};
 
 /// How long the cursor of a stream that nobody needs any more is worth caring about.
@@ -51,6 +53,27 @@ enum Outcome {
     Told(Input),
     /// There was no time left for it, says the operation's own limit.
     Late(Error),
+}
+
+impl Outcome {
+    /// Records the failure, if it is one.
+    fn record(&self, bound: Option<&Bound>, span: &OperationSpan) {
+        match (self, bound) {
+            (Self::Late(error), _) => span.failed(error),
+            (Self::Told(Input::CommandFailed { failure }), _) => {
+                let source = failure.source.as_deref();
+                if let Some(error) = source.and_then(|source| source.downcast_ref::<Error>()) {
+                    span.failed(error);
+                }
+            }
+            (Self::Told(Input::ReplyReceived { reply, .. }), Some(bound)) => {
+                if let Some(error) = bound.refusal(&CommandReply::new(reply.clone())) {
+                    span.failed(&error);
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 pub(super) struct Task {
@@ -178,7 +201,7 @@ impl Task {
                     progress.running = Some(self.fetch(progress, None, (deadline, true)));
                 }
                 Action::KillCursors { command, .. } => {
-                    progress.kill(command, self.command.timeout);
+                    progress.kill(self, command);
                 }
                 Action::Unbind => {
                     // A command under way is given up together with its connection.
@@ -215,14 +238,23 @@ impl Task {
             Deadline::Unset => Deadline::after(options.timeout, Instant::now()),
             deadline => deadline,
         };
-        Box::pin(async move {
+        let span = self.span(&database, command.as_raw());
+        let work = async move {
             let mut call = options.call(&database, command.as_raw(), deadline);
             call.limit = Some(limit).filter(|_| deadline.remaining(Instant::now()).is_none());
             match client.execute(&call).await {
                 Ok((bound, reply)) => answered(bound, reply),
                 Err(error) => (None, failed(error)),
             }
-        })
+        };
+        Box::pin(traced(span, work))
+    }
+
+    /// The span of a command that the machine orders: an operation of the call that waits.
+    fn span(&self, database: &str, command: &RawDocument) -> OperationSpan {
+        let caller = self.shared.caller();
+        let spans = self.client.spans();
+        spans.operation_for(caller.as_ref(), database, command)
     }
 
     /// Runs a `getMore`, or reads what the server sends unasked.
@@ -238,8 +270,12 @@ impl Task {
         let (client, deadline) = (self.client.clone(), self.deadline_of_call());
         match deadline.max_time(Instant::now(), bound.context.round_trip) {
             Ok(left) => {
-                let command = command.map(|command| within_max_time(command, left));
-                Box::pin(get_more(client, bound, command, deadline, mode))
+                let Some(command) = command.map(|command| within_max_time(command, left)) else {
+                    return Box::pin(get_more(client, bound, None, deadline, mode));
+                };
+                let span = self.span(bound.context.database(), command.as_raw());
+                let work = get_more(client, bound, Some(command), deadline, mode);
+                Box::pin(traced(span, work))
             }
             Err(Late) => {
                 let late = Outcome::Late(Error::late(deadline.limit()));
@@ -272,6 +308,7 @@ impl Task {
     /// Answers the opening, once, after what came with it was delivered: the token is there.
     fn announce(&mut self, result: Result<()>) {
         if let Some(opened) = self.opened.take() {
+            self.shared.answered();
             // Nobody listens when the opening future was dropped.
             let _ = opened.send(result);
         }
@@ -317,7 +354,7 @@ impl Drop for Task {
 
 impl Progress {
     /// Kills a cursor in the background, on its own server and no other.
-    fn kill(&mut self, command: Document, timeout: Option<Duration>) {
+    fn kill(&mut self, task: &Task, command: Document) {
         // A connection on which the server still sends takes no command.
         let bound = self.bound.take();
         let bound = bound.filter(|bound| !bound.connection.has_more_to_come());
@@ -328,7 +365,8 @@ impl Progress {
         }
         let (pool, context) = (Arc::clone(&owner.pool), owner.context.clone());
         // However late it is, for this there is as much time again.
-        let deadline = Deadline::after(timeout, Instant::now());
+        let deadline = Deadline::after(task.command.timeout, Instant::now());
+        let span = task.span(context.database(), command.as_raw());
         // Those that are done need not be kept.
         while self.kills.try_join_next().is_some() {}
         let kill = async move {
@@ -341,14 +379,15 @@ impl Progress {
                 max_time: max_time.map_err(|Late| Error::late(deadline.limit()))?,
                 ..Beside::default()
             };
-            bound.send(command.as_raw(), &beside).await
+            let reply = bound.send(command.as_raw(), &beside).await?;
+            bound.refusal(&reply).map_or(Ok(()), Err)
         };
         let limit = deadline
             .remaining(Instant::now())
             .unwrap_or(KILL_CURSORS_LIMIT);
         self.kills.spawn(async move {
             // Nobody can do anything about a cursor that cannot be killed; the server forgets it.
-            let _ = tokio::time::timeout(limit, kill).await;
+            let _ = tokio::time::timeout(limit, span.run(kill)).await;
         });
     }
 }
@@ -383,6 +422,18 @@ async fn finished(running: &mut Option<Running>) -> (Option<Bound>, Outcome) {
         Some(running) => running.await,
         None => std::future::pending().await,
     }
+}
+
+/// Does a command's work within the span of its operation, and records its failure.
+async fn traced(
+    span: OperationSpan,
+    work: impl Future<Output = (Option<Bound>, Outcome)>,
+) -> (Option<Bound>, Outcome) {
+    let (bound, outcome) = work.instrument(span.span()).await;
+    if span.is_wanted() {
+        outcome.record(bound.as_ref(), &span);
+    }
+    (bound, outcome)
 }
 
 /// Asks for a batch, and again when the server had no time to begin.
@@ -465,7 +516,7 @@ fn within_max_time(command: Document, left: Option<i64>) -> Document {
     }
 }
 
-fn answered(bound: Bound, reply: mongo_wire::CommandReply) -> (Option<Bound>, Outcome) {
+fn answered(bound: Bound, reply: CommandReply) -> (Option<Bound>, Outcome) {
     let max_wire_version = bound.connection.max_wire_version();
     let more_to_come = bound.connection.has_more_to_come();
     let reply = reply.into_document();
