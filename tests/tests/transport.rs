@@ -3,13 +3,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test and its helpers")]
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bson::rawdoc;
 use integration_tests::insert;
-use mongo_client::{Client, Error, IoAction, ProxyFailure, ProxyRefusal};
+use mongo_client::uri::{SrvRecord, TxtRecord};
+use mongo_client::{
+    Client, ClientOptions, Error, IoAction, Lookup, ProxyFailure, ProxyRefusal, Resolver,
+};
 use testbed::cluster::{ReplicaSet, ReplicaSetOptions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -153,6 +157,37 @@ async fn every_connection_goes_through_the_proxy_and_names_unresolved() {
     }
     // The monitor's connection, and the pool's.
     assert!(proxy.opened.load(Ordering::Relaxed) >= 2);
+}
+
+/// Knows one name, in the place of the machine's DNS.
+#[derive(Debug)]
+struct Registry;
+
+impl Resolver for Registry {
+    fn srv<'a>(&'a self, _name: &'a str) -> Lookup<'a, Vec<SrvRecord>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn txt<'a>(&'a self, _name: &'a str) -> Lookup<'a, Vec<TxtRecord>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn addresses<'a>(&'a self, host: &'a str, port: u16) -> Lookup<'a, Vec<SocketAddr>> {
+        let known = host == "proxy.invalid";
+        let found = known.then(|| SocketAddr::from(([127, 0, 0, 1], port)));
+        Box::pin(async move { Ok(found.into_iter().collect()) })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_applications_resolver_knows_the_proxy() {
+    let proxy = Proxy::start(None, port(set().await)).await;
+    let uri = format!(
+        "mongodb://db.invalid/?directConnection=true&proxyHost=proxy.invalid&proxyPort={}",
+        proxy.port
+    );
+    let options = ClientOptions::parse(&uri).unwrap().resolver(Registry);
+    ping(&Client::with_options(options).unwrap()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -198,7 +198,13 @@ impl Connection {
             response_to: request_id,
             exhaust_allowed: flags.contains(Flags::EXHAUST_ALLOWED),
         });
-        let written = self.stream.write_all(&self.to_send).await;
+        let written = async {
+            self.stream.write_all(&self.to_send).await?;
+            // A TLS stream takes bytes that the socket has no room for, and reads without a thought
+            // of them.
+            self.stream.flush().await
+        };
+        let written = written.await;
         written.map_err(|source| self.io_error(IoAction::Send, source))?;
         if self.to_send.capacity() > KEPT_TO_SEND {
             self.to_send = BytesMut::new();
@@ -299,5 +305,41 @@ impl std::fmt::Debug for Connection {
             .field("server", &self.server)
             .field("busy", &self.awaited.is_some())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::rawdoc;
+    use tokio::io::BufWriter;
+
+    use super::*;
+
+    /// As a TLS stream may, when its socket's buffer is full: it takes bytes that it has not sent.
+    #[tokio::test(start_paused = true)]
+    async fn a_command_is_sent_to_its_end_though_the_stream_would_hold_bytes_back() {
+        for flags in [Flags::empty(), Flags::MORE_TO_COME] {
+            let (ours, mut theirs) = tokio::io::duplex(1 << 20);
+            let stream = Box::new(BufWriter::with_capacity(1 << 20, ours));
+            let mut connection = Connection::new(ServerAddress::tcp("h", 1), stream);
+            let comment = "x".repeat(100_000);
+            let command = rawdoc! { "ping": 1, "comment": comment };
+            let envelope = rawdoc! { "$db": "d" };
+            let sent = connection.send(&command, &envelope, flags).await;
+            sent.unwrap();
+            let mut received = BytesMut::new();
+            let message = async {
+                loop {
+                    theirs.read_buf(&mut received).await.unwrap();
+                    let decoded = mongo_wire::decode(&mut received, &Limits::default());
+                    if let Some(message) = decoded.unwrap() {
+                        return message;
+                    }
+                }
+            };
+            let limit = std::time::Duration::from_secs(60);
+            let message = tokio::time::timeout(limit, message).await;
+            assert!(matches!(message.unwrap(), Message::Msg(_)));
+        }
     }
 }

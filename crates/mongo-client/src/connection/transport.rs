@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mongo_uri::ServerAddress;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 
 use super::socks5::Proxy;
 use super::{ByteStream, eyeballs, within};
@@ -115,8 +115,8 @@ impl Transport {
             failure: Box::new(failure),
         };
         let connecting = async {
-            let addresses = lookup_host((proxy.host.as_str(), proxy.port)).await?;
-            let connected = eyeballs::race(addresses.collect(), TcpStream::connect).await;
+            let addresses = self.resolver.addresses(&proxy.host, proxy.port).await?;
+            let connected = eyeballs::race(addresses, TcpStream::connect).await;
             connected.and_then(prepared)
         };
         let connecting = async {
