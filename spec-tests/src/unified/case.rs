@@ -144,19 +144,19 @@ impl Case {
 
     async fn perform(&self, operation: &Operation) -> Op<Yield> {
         let held = self.entities.get(&operation.object)?;
-        let mut arguments = Arguments::new(operation.arguments.clone());
-        let session = arguments.text("session")?;
-        let session = session
-            .map(|name| self.entities.session(&name))
-            .transpose()?;
+        let arguments = Arguments::new(operation.arguments.clone());
         let name = operation.name.as_str();
-        let options = helpers::Common::take(session, &mut arguments)?;
         match held {
-            Held::Client(client) => helpers::client(name, client, (arguments, options)).await,
-            Held::Target(target) if target.collection.is_none() => {
-                helpers::database(name, target, (arguments, options)).await
+            Held::Client(client) => {
+                helpers::client(name, client, (arguments, &self.entities)).await
             }
-            Held::Target(target) => helpers::collection(name, target, (arguments, options)).await,
+            Held::Target(target) => {
+                let given = helpers::Common::take(arguments, &self.entities)?;
+                match target.collection {
+                    None => helpers::database(name, target, given).await,
+                    Some(_) => helpers::collection(name, target, given).await,
+                }
+            }
             Held::Session(session) => helpers::session(name, &session, arguments),
             Held::Iterable(iterable) => {
                 let mut iterable = iterable.lock().await;

@@ -22,35 +22,45 @@ pub(super) use self::session::perform as session;
 use super::arguments::{Arguments, Required};
 use super::case::{Yield, unsupported};
 use super::client::CaseClient;
-use super::entities::Target;
+use super::entities::{Entities, Target};
 use super::errors::Op;
-use super::stop::{Run, Stop};
+use super::stop::Run;
 
-/// What nearly every operation may be given.
-#[derive(Clone, Debug, Default)]
+/// What every operation that sends commands may be given.
+#[derive(Clone, Debug)]
 pub(super) struct Common {
     session: Option<ClientSession>,
     timeout: Option<Duration>,
-    comment: Option<Bson>,
-    max_time: Option<Bson>,
 }
 
+/// What is left of an operation's arguments, and what was taken from them.
+pub(super) type Given = (Arguments, Common);
+
 impl Common {
-    pub(super) fn take(session: Option<ClientSession>, arguments: &mut Arguments) -> Run<Self> {
-        Ok(Self {
-            session,
-            timeout: arguments.millis("timeoutMS")?,
-            comment: None,
-            max_time: None,
-        })
+    pub(super) fn take(mut arguments: Arguments, entities: &Entities) -> Run<Given> {
+        let session = arguments.text("session")?;
+        let session = session.map(|name| entities.session(&name)).transpose()?;
+        let timeout = arguments.millis("timeoutMS")?;
+        Ok((arguments, Self { session, timeout }))
     }
 }
 
-type Given = (Arguments, Common);
-
 /// An operation on a client.
-pub(super) async fn client(name: &str, client: Arc<CaseClient>, given: Given) -> Op<Yield> {
-    let (mut arguments, common) = given;
+pub(super) async fn client(
+    name: &str,
+    client: Arc<CaseClient>,
+    (arguments, entities): (Arguments, &Entities),
+) -> Op<Yield> {
+    match name {
+        "close" => {
+            arguments.finish()?;
+            client.client.shutdown().await;
+            return Ok(Yield::Nothing);
+        }
+        "appendMetadata" => return append_metadata(&client, arguments),
+        _ => {}
+    }
+    let (mut arguments, common) = Common::take(arguments, entities)?;
     let admin = Target::database(Arc::clone(&client), "admin");
     match name {
         "createChangeStream" => {
@@ -59,24 +69,6 @@ pub(super) async fn client(name: &str, client: Arc<CaseClient>, given: Given) ->
         }
         "listDatabases" | "listDatabaseObjects" | "listDatabaseNames" => {
             list::databases(name, &admin, (arguments, common)).await
-        }
-        "close" => {
-            arguments.finish()?;
-            client.client.shutdown().await;
-            Ok(Yield::Nothing)
-        }
-        "appendMetadata" => {
-            let info = arguments.document("driverInfoOptions");
-            let mut info = Arguments::new(info.required("driverInfoOptions")?);
-            arguments.finish()?;
-            let library = DriverInfo {
-                name: info.text("name").required("name")?,
-                version: info.text("version")?,
-                platform: info.text("platform")?,
-            };
-            info.finish()?;
-            client.client.append_metadata(library)?;
-            Ok(Yield::Nothing)
         }
         "dropDatabase" => {
             let database = arguments.text("database").required("database")?;
@@ -88,9 +80,22 @@ pub(super) async fn client(name: &str, client: Arc<CaseClient>, given: Given) ->
             )
             .await
         }
-        "clientBulkWrite" => Err(Stop::skip("bulk writes of a client").into()),
         other => Err(unsupported(other, "a client").into()),
     }
+}
+
+fn append_metadata(client: &CaseClient, mut arguments: Arguments) -> Op<Yield> {
+    let info = arguments.document("driverInfoOptions");
+    let mut info = Arguments::new(info.required("driverInfoOptions")?);
+    arguments.finish()?;
+    let library = DriverInfo {
+        name: info.text("name").required("name")?,
+        version: info.text("version")?,
+        platform: info.text("platform")?,
+    };
+    info.finish()?;
+    client.client.append_metadata(library)?;
+    Ok(Yield::Nothing)
 }
 
 /// An operation on a database.
@@ -139,11 +144,6 @@ pub(super) async fn collection(name: &str, target: Target, given: Given) -> Op<Y
         "createIndex" => schema::create_index(&target, given).await,
         "dropIndex" | "dropIndexes" => schema::drop_indexes(name, &target, given).await,
         "rename" => schema::rename(&target, given).await,
-        "createSearchIndex"
-        | "updateSearchIndex"
-        | "dropSearchIndex"
-        | "createSearchIndexes"
-        | "listSearchIndexes" => Err(Stop::skip("search indexes").into()),
         other => Err(unsupported(other, "a collection").into()),
     }
 }

@@ -6,8 +6,8 @@ use bson::{Bson, Document};
 use mongo_client::uri::{ReadConcern, ReadPreference};
 use mongo_client::{Cursor, CursorType, TimeoutMode};
 
-use super::Common;
-use crate::unified::arguments::{Arguments, raw};
+use super::{Common, Given};
+use crate::unified::arguments::{Arguments, Required, raw};
 use crate::unified::case::Yield;
 use crate::unified::entities::Target;
 use crate::unified::errors::Op;
@@ -15,8 +15,10 @@ use crate::unified::events::document;
 use crate::unified::stop::{Run, Stop};
 
 /// What a command does, which decides what is inherited and whether it is sent again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Kind {
+    /// A command of the case's own, with the read preference of the operation alone.
+    Given(Option<ReadPreference>),
     /// A read that obeys read preference and read concern.
     Read,
     /// A read of what is there at all, which only the primary answers.
@@ -35,6 +37,8 @@ pub(super) struct Call {
     pub(super) command: Document,
     kind: Kind,
     common: Common,
+    /// What goes beside every getMore.
+    comment: Option<Bson>,
 }
 
 /// How a cursor is to be iterated.
@@ -100,18 +104,18 @@ impl Call {
     pub(super) fn new(
         (command, kind): (Document, Kind),
         target: &Target,
-        (mut arguments, mut common): (Arguments, Common),
+        (mut arguments, common): Given,
     ) -> Run<Self> {
         let mut command = command;
-        common.comment = arguments.value("comment");
-        common.max_time = arguments.value("maxTimeMS");
+        let comment = arguments.value("comment");
+        let max_time = arguments.value("maxTimeMS");
         arguments.finish()?;
-        if let Some(comment) = &common.comment {
+        if let Some(comment) = &comment {
             command.insert("comment", comment.clone());
         }
         // A limit for the whole operation makes the older one void.
         let limit = common.effective_timeout(target);
-        if let Some(time) = common.max_time.take().filter(|_| limit.is_none()) {
+        if let Some(time) = max_time.filter(|_| limit.is_none()) {
             command.insert("maxTimeMS", time);
         }
         let concern = target.write_concern.clone().filter(|_| kind.writes());
@@ -127,6 +131,27 @@ impl Call {
             command,
             kind,
             common,
+            comment,
+        })
+    }
+
+    /// A command as the case gives it, whose first key is the one that `commandName` says.
+    pub(super) fn given(arguments: &mut Arguments, common: Common) -> Run<Self> {
+        let command = arguments.document("command").required("command")?;
+        let name = arguments.text("commandName")?;
+        let first = command.keys().next();
+        if let (Some(name), Some(first)) = (name, first)
+            && name != *first
+        {
+            let problem = format!("the first key of {command} is not {name}");
+            return Err(Stop::fail(problem));
+        }
+        let kind = Kind::Given(arguments.read_preference()?);
+        Ok(Self {
+            command,
+            kind,
+            common,
+            comment: None,
         })
     }
 
@@ -144,12 +169,13 @@ impl Call {
         let raw = raw(&self.command)?;
         let database = target.handle();
         let command = say!(self, target, database.run_cursor_command(&raw));
-        Ok(options.apply(command, self.common.comment)?.await?)
+        Ok(options.apply(command, self.comment)?.await?)
     }
 
     /// What the target says, or what must not come from the client.
     fn inherited(&self, target: &Target) -> (Option<ReadPreference>, Option<ReadConcern>) {
-        match self.kind {
+        match &self.kind {
+            Kind::Given(preference) => (preference.clone(), None),
             Kind::Read | Kind::Once => {
                 (target.read_preference.clone(), target.read_concern.clone())
             }
@@ -168,14 +194,14 @@ impl Call {
 }
 
 impl Kind {
-    fn writes(self) -> bool {
+    fn writes(&self) -> bool {
         matches!(self, Self::Write | Self::ReadAndWrite)
     }
 }
 
 impl CursorOptions {
     /// Says them of a command.
-    pub(super) fn apply<'a>(
+    fn apply<'a>(
         self,
         mut command: mongo_client::RunCursorCommand<'a>,
         comment: Option<Bson>,

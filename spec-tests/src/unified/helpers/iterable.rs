@@ -5,8 +5,9 @@ use bson::Bson;
 use crate::unified::arguments::Arguments;
 use crate::unified::case::{Yield, unsupported};
 use crate::unified::entities::Iterable;
-use crate::unified::errors::{Op, OpError};
+use crate::unified::errors::Op;
 use crate::unified::events::document;
+use crate::unified::stop::Stop;
 
 /// Performs an operation.
 pub(in crate::unified) async fn perform(
@@ -38,6 +39,7 @@ pub(in crate::unified) async fn perform(
     Ok(found.map_or(Yield::Nothing, |found| Yield::Value(Bson::from(found))))
 }
 
-fn exhausted() -> OpError {
-    OpError::Invalid("the cursor has neither a document nor an error".to_owned())
+/// The end is no error of the client: it must not pass for one that a case expects.
+fn exhausted() -> Stop {
+    Stop::fail("the cursor has neither a document nor an error")
 }

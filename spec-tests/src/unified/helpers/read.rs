@@ -5,32 +5,17 @@ use mongo_client::{CursorType, TimeoutMode};
 
 use super::call::{Call, CursorOptions, Kind, exhaust};
 use super::{Given, documents_of};
-use crate::unified::arguments::{Arguments, Required, raw};
+use crate::unified::arguments::Required;
 use crate::unified::case::Yield;
 use crate::unified::entities::Target;
 use crate::unified::errors::{Op, OpError};
-use crate::unified::events::document;
 use crate::unified::stop::{Run, Stop};
 
 pub(super) async fn run_command(target: &Target, given: Given) -> Op<Yield> {
     let (mut arguments, common) = given;
-    let command = generic(&mut arguments)?;
-    let preference = arguments.read_preference()?;
+    let call = Call::given(&mut arguments, common)?;
     arguments.finish()?;
-    let raw = raw(&command)?;
-    let database = target.handle();
-    let mut command = database.run_command(&raw);
-    if let Some(preference) = preference {
-        command = command.read_preference(preference);
-    }
-    if let Some(session) = &common.session {
-        command = command.session(session);
-    }
-    if let Some(timeout) = common.timeout.or(target.timeout) {
-        command = command.timeout(timeout);
-    }
-    let reply = command.await?;
-    Ok(Yield::Value(document(reply.document().as_raw()).into()))
+    Ok(Yield::Value(call.run(target).await?.into()))
 }
 
 pub(super) async fn run_cursor_command(target: &Target, given: Given) -> Op<Yield> {
@@ -42,38 +27,13 @@ pub(super) async fn run_cursor_command(target: &Target, given: Given) -> Op<Yiel
 
 pub(super) async fn create_command_cursor(target: &Target, given: Given) -> Op<Yield> {
     let (mut arguments, common) = given;
-    let command = generic(&mut arguments)?;
-    let preference = arguments.read_preference()?;
+    let call = Call::given(&mut arguments, common)?;
     let mut options = CursorOptions::take(&mut arguments)?;
     options.max_await = arguments.millis("maxTimeMS")?;
     options.comment = arguments.value("comment");
     arguments.finish()?;
-    let raw = raw(&command)?;
-    let database = target.handle();
-    let mut command = database.run_cursor_command(&raw);
-    if let Some(preference) = preference {
-        command = command.read_preference(preference);
-    }
-    if let Some(session) = &common.session {
-        command = command.session(session);
-    }
-    if let Some(timeout) = common.timeout.or(target.timeout) {
-        command = command.timeout(timeout);
-    }
-    let cursor = options.apply(command, None)?.await?;
+    let cursor = call.cursor(target, options).await?;
     Ok(Yield::Cursor(Box::new(cursor)))
-}
-
-/// The command, whose first key is the one that `commandName` says.
-fn generic(arguments: &mut Arguments) -> Run<Document> {
-    let command = arguments.document("command").required("command")?;
-    let name = arguments.text("commandName")?;
-    match (name, command.keys().next()) {
-        (Some(name), Some(first)) if name != *first => Err(Stop::fail(format!(
-            "the first key of {command} is not {name}"
-        ))),
-        _ => Ok(command),
-    }
 }
 
 pub(super) async fn find(target: &Target, given: Given) -> Op<Yield> {
@@ -272,6 +232,6 @@ pub(super) async fn map_reduce(target: &Target, given: Given) -> Op<Yield> {
 fn field(mut reply: Document, key: &str) -> Op<Yield> {
     match reply.remove(key) {
         Some(value) => Ok(Yield::Value(value)),
-        None => Err(OpError::Invalid(format!("{key} is missing in {reply}"))),
+        None => Err(Stop::fail(format!("{key} is missing in {reply}")).into()),
     }
 }
