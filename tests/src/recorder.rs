@@ -1,44 +1,29 @@
 //! A listener that keeps everything it hears.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bson::RawDocumentBuf;
 use mongo_client::Event;
 use mongo_client::events::{CmapEvent, CommandStep};
-use tokio::sync::watch;
+use testbed::journal::Journal;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Keeps a client's events in their order.
-#[derive(Clone, Debug)]
-pub struct Recorder {
-    events: Arc<Mutex<Vec<Event>>>,
-    changed: watch::Sender<()>,
-}
-
-impl Default for Recorder {
-    fn default() -> Self {
-        let events = Arc::default();
-        let changed = watch::Sender::new(());
-        Self { events, changed }
-    }
-}
+#[derive(Clone, Debug, Default)]
+pub struct Recorder(Journal<Vec<Event>>);
 
 impl Recorder {
     /// What to give to `on_event`.
     pub fn listener(&self) -> impl Fn(&Event) + Send + Sync + 'static {
-        let recorder = self.clone();
-        move |event| {
-            recorder.lock().push(event.clone());
-            recorder.changed.send_replace(());
-        }
+        let journal = self.0.clone();
+        move |event| journal.write(|events| events.push(event.clone()))
     }
 
     /// Everything so far.
     #[must_use]
     pub fn events(&self) -> Vec<Event> {
-        self.lock().clone()
+        self.0.read().clone()
     }
 
     /// The events of pools so far.
@@ -48,19 +33,19 @@ impl Recorder {
             Event::Cmap { event, .. } => Some(*event),
             _ => None,
         };
-        self.lock().iter().filter_map(pool).collect()
+        self.0.read().iter().filter_map(pool).collect()
     }
 
     /// The commands of this name that were sent so far, as they were sent.
     #[must_use]
     pub fn sent(&self, name: &str) -> Vec<RawDocumentBuf> {
-        sent(&self.lock(), name)
+        sent(&self.0.read(), name)
     }
 
     /// The replies to commands of this name that succeeded so far.
     #[must_use]
     pub fn replies(&self, name: &str) -> Vec<RawDocumentBuf> {
-        replies(&self.lock(), name)
+        replies(&self.0.read(), name)
     }
 
     /// Waits until the events so far are accepted, and returns them.
@@ -68,16 +53,10 @@ impl Recorder {
     /// # Panics
     /// When they are not within half a minute.
     pub async fn wait_for(&self, reached: impl Fn(&[Event]) -> bool) -> Vec<Event> {
-        let mut changes = self.changed.subscribe();
-        let waited = changes.wait_for(|()| reached(&self.lock()));
-        let accepted = tokio::time::timeout(PATIENCE, waited).await.is_ok();
+        let accepted = self.0.wait(PATIENCE, |events| reached(events)).await;
         let events = self.events();
         assert!(accepted, "{:?}: {events:#?}", Counts::of(&events));
         events
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Event>> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

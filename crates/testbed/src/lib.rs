@@ -8,6 +8,7 @@
 //! - [`scripted`]: a server that answers as a test tells it to, for what no real one here shows.
 //! - [`http`]: a service such as clouds have for their machines, which answers as a test says.
 //! - [`pymongo`]: an independent client.
+//! - [`journal`]: what was heard so far, and waiting for more of it.
 //! - [`replay`]: a server that sends the same batch of change events as fast as it is asked.
 //! - [`fetch`], [`specs`]: pinned servers and the public specification tests, from the package
 //!   registry by way of pip.
@@ -49,6 +50,7 @@ pub mod connection;
 pub mod fetch;
 pub mod home;
 pub mod http;
+pub mod journal;
 pub mod mongod;
 pub mod proxy;
 pub mod pymongo;

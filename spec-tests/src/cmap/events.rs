@@ -1,13 +1,13 @@
 //! What the pool publishes, as the tests write it, and how it is compared.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use mongo_client::events::CmapEvent;
 use mongo_client::{Event, EventListener, PoolLimits};
 use serde_json::{Map, Value, json};
-use tokio::sync::watch;
+use testbed::journal::Journal;
 
 use crate::json::text;
 
@@ -15,53 +15,45 @@ use crate::json::text;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Keeps all events in their order.
-#[derive(Clone, Debug)]
-pub(super) struct Recorder {
-    events: Arc<Mutex<Vec<Value>>>,
-    changed: watch::Sender<()>,
-}
-
-impl Default for Recorder {
-    fn default() -> Self {
-        let events = Arc::default();
-        let changed = watch::Sender::new(());
-        Self { events, changed }
-    }
-}
+#[derive(Clone, Debug, Default)]
+pub(super) struct Recorder(Journal<Vec<Value>>);
 
 impl Recorder {
     pub(super) fn listener(&self) -> EventListener {
-        let recorder = self.clone();
+        let journal = self.0.clone();
         Arc::new(move |event| {
             if let Event::Cmap { server, event } = event {
                 let event = describe(&server.address.to_string(), event);
-                recorder.lock().push(event);
-                recorder.changed.send_replace(());
+                journal.write(|events| events.push(event));
             }
         })
     }
 
     /// Waits until an event has occurred so many times since the beginning.
     pub(super) async fn wait_for(&self, name: &str, count: usize, limit: Duration) -> Result<()> {
-        let occurred = |events: &[Value]| {
+        let occurred = |events: &Vec<Value>| {
             let named = events.iter().filter(|event| event["type"] == name);
             named.count() >= count
         };
-        self.wait(limit, occurred)
-            .await
-            .with_context(|| format!("waiting for {name} to occur {count} times"))
+        let is_enough = self.0.wait(limit, occurred).await;
+        ensure!(
+            is_enough,
+            "{name} did not occur {count} times within {limit:?}; published were {:?}",
+            *self.0.read()
+        );
+        Ok(())
     }
 
     /// Compares what was published, what is ignored aside, with what is expected first.
     pub(super) async fn check(&self, expected: &[Value], ignored: &[Value]) -> Result<()> {
         let counts = |event: &Value| !ignored.contains(&event["type"]);
-        let enough = |events: &[Value]| {
+        let enough = |events: &Vec<Value>| {
             let counted = events.iter().filter(|event| counts(event));
             counted.count() >= expected.len()
         };
         // The comparison tells better what is missing.
-        let _ = self.wait(PATIENCE, enough).await;
-        let events = self.lock().clone();
+        let _ = self.0.wait(PATIENCE, enough).await;
+        let events = self.0.read().clone();
         let actual: Vec<_> = events.into_iter().filter(|event| counts(event)).collect();
         for (index, expected) in expected.iter().enumerate() {
             let fits = actual
@@ -73,19 +65,6 @@ impl Recorder {
             );
         }
         Ok(())
-    }
-
-    async fn wait(&self, limit: Duration, reached: impl Fn(&[Value]) -> bool) -> Result<()> {
-        let mut changes = self.changed.subscribe();
-        let reached = changes.wait_for(|()| reached(&self.lock()));
-        tokio::time::timeout(limit, reached)
-            .await
-            .with_context(|| format!("not within {limit:?}; published were {:?}", self.lock()))??;
-        Ok(())
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Value>> {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What clients publish: what is kept of it, and how it is compared.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bson::{Bson, Document, RawDocument, doc};
@@ -9,7 +9,7 @@ use mongo_client::Event;
 use mongo_client::events::{CmapEvent, CommandEvent, CommandStep};
 use mongo_client::sdam::{SdamEvent, ServerDescription, TopologyDescription};
 use mongo_client::uri::ServerAddress;
-use tokio::sync::watch;
+use testbed::journal::Journal;
 
 use super::matching::Matcher;
 use super::schema::{ClientEntity, EventName, ExpectedEvent, ExpectedEvents};
@@ -30,14 +30,13 @@ const SENSITIVE: [&str; 9] = [
 
 /// How long events are waited for that are expected to have come: what a client does in the
 /// background may not be done when the operation is that caused it.
-const GRACE: Duration = Duration::from_secs(2);
+pub(super) const GRACE: Duration = Duration::from_secs(2);
 
 /// Everything that one client has published.
 #[derive(Debug)]
 pub(super) struct EventLog {
     filter: Filter,
-    state: Mutex<State>,
-    changed: watch::Sender<()>,
+    state: Journal<State>,
 }
 
 #[derive(Debug, Default)]
@@ -73,8 +72,7 @@ impl EventLog {
         };
         Arc::new(Self {
             filter,
-            state: Mutex::default(),
-            changed: watch::Sender::new(()),
+            state: Journal::default(),
         })
     }
 
@@ -86,29 +84,28 @@ impl EventLog {
 
     fn hear(&self, event: &Event) {
         let event = Arc::new(event.clone());
-        let mut state = self.state();
-        state.count(&event);
-        if state.keeps && self.filter.keeps(&event) {
-            state.kept.push(Arc::clone(&event));
-        }
-        state.all.push(event);
-        drop(state);
-        self.changed.send_replace(());
+        self.state.write(|state| {
+            state.count(&event);
+            if state.keeps && self.filter.keeps(&event) {
+                state.kept.push(Arc::clone(&event));
+            }
+            state.all.push(event);
+        });
     }
 
     /// From now on events are kept.
     pub(super) fn keep(&self) {
-        self.state().keeps = true;
+        self.state.write(|state| state.keeps = true);
     }
 
     /// The connections that operations have.
     pub(super) fn checked_out(&self) -> i64 {
-        self.state().checked_out
+        self.state.read().checked_out
     }
 
     /// Where the last fail point was set.
     pub(super) fn fail_point_server(&self) -> Option<ServerAddress> {
-        self.state().fail_point_server.clone()
+        self.state.read().fail_point_server.clone()
     }
 
     /// Waits until each of these servers has so many open connections.
@@ -118,13 +115,12 @@ impl EventLog {
         size: usize,
         limit: Duration,
     ) -> Run {
-        let are_full = || {
+        let are_full = |state: &State| {
             let servers = servers();
-            let state = self.state();
             let is_full = |server| state.open.get(server).is_some_and(|open| *open >= size);
             !servers.is_empty() && servers.iter().all(is_full)
         };
-        match self.wait(limit, are_full).await {
+        match self.state.wait(limit, are_full).await {
             true => Ok(()),
             false => Err(Stop::fail(format!(
                 "pools had not {size} connections in {limit:?}"
@@ -132,18 +128,9 @@ impl EventLog {
         }
     }
 
-    /// Waits until something holds, which may change with each event; false after `limit`.
-    async fn wait(&self, limit: Duration, holds: impl Fn() -> bool) -> bool {
-        let mut changes = self.changed.subscribe();
-        let reached = changes.wait_for(|()| holds());
-        tokio::time::timeout(limit, reached).await.is_ok()
-    }
-
     /// How many of the events match.
     pub(super) fn count(&self, expected: &ExpectedEvent, matcher: Matcher<'_>) -> usize {
-        let kept = self.state().kept.clone();
-        let fits = |event: &&Arc<Event>| check(expected, event, matcher).is_ok();
-        kept.iter().filter(fits).count()
+        self.state.read().matching(expected, matcher)
     }
 
     /// Waits until so many of the events match.
@@ -153,8 +140,8 @@ impl EventLog {
         count: usize,
         (matcher, limit): (Matcher<'_>, Duration),
     ) -> Run {
-        let reached = || self.count(expected, matcher) >= count;
-        if self.wait(limit, reached).await {
+        let reached = |state: &State| state.matching(expected, matcher) >= count;
+        if self.state.wait(limit, reached).await {
             return Ok(());
         }
         let found = self.count(expected, matcher);
@@ -166,7 +153,7 @@ impl EventLog {
 
     /// The commands of the last two events that a command was started.
     pub(super) fn last_two_commands(&self) -> Option<[Document; 2]> {
-        let state = self.state();
+        let state = self.state.read();
         let mut started = state.kept.iter().rev().filter_map(|event| match &**event {
             Event::Command(CommandEvent {
                 step: CommandStep::Started { command },
@@ -180,8 +167,7 @@ impl EventLog {
 
     /// Compares what was published with the sequence that was expected.
     pub(super) async fn check(&self, expected: &ExpectedEvents, matcher: Matcher<'_>) -> Run {
-        let of_type = || {
-            let state = self.state();
+        let of_type = |state: &State| {
             let events = state.kept.iter().cloned();
             let is_of_type = |event: &Arc<Event>| {
                 name(event).is_some_and(|name| name.kind() == expected.event_type)
@@ -189,8 +175,12 @@ impl EventLog {
             events.filter(is_of_type).collect::<Vec<_>>()
         };
         let wanted = expected.events.len();
-        self.wait(GRACE, || of_type().len() >= wanted).await;
-        let actual = of_type();
+        // The comparison tells better what is missing.
+        let _ = (self
+            .state
+            .wait(GRACE, |state| of_type(state).len() >= wanted))
+        .await;
+        let actual = of_type(&self.state.read());
         for (index, expected) in expected.events.iter().enumerate() {
             let Some(event) = actual.get(index) else {
                 return Err(Stop::fail(format!(
@@ -213,24 +203,26 @@ impl EventLog {
 
     /// One line an event.
     pub(super) fn lines(&self) -> Vec<String> {
-        let state = self.state();
+        let state = self.state.read();
         state.all.iter().map(|event| describe(event)).collect()
     }
 
     /// The events of these names, for `storeEventsAsEntities`.
     pub(super) fn stored(&self, names: &[EventName]) -> Vec<Bson> {
-        let state = self.state();
+        let state = self.state.read();
         let events = state.all.iter();
         let wanted = events.filter(|event| name(event).is_some_and(|name| names.contains(&name)));
         wanted.map(|event| describe(event).into()).collect()
     }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl State {
+    /// How many of the events that are kept match.
+    fn matching(&self, expected: &ExpectedEvent, matcher: Matcher<'_>) -> usize {
+        let fits = |event: &&Arc<Event>| check(expected, event, matcher).is_ok();
+        self.kept.iter().filter(fits).count()
+    }
+
     fn count(&mut self, event: &Event) {
         match event {
             Event::Cmap { server, event } => {

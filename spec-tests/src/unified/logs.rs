@@ -1,13 +1,14 @@
 //! What clients write into their logs: how it is collected, and how it is compared.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bson::{Bson, Document};
+use testbed::journal::Journal;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Level, Metadata, Subscriber};
 
+use super::events::GRACE;
 use super::matching::Matcher;
 use super::schema::{ExpectedLog, ExpectedLogs, LogComponent, LogLevel, LogLevels};
 use super::stop::{Problem, Run, Stop, diff};
@@ -18,7 +19,7 @@ const REDACTED: &str = "REDACTED";
 /// The messages of all clients of one case. A subscriber of its own for each case, so that cases
 /// that run beside each other do not see each other's.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Logs(Arc<Mutex<Vec<Message>>>);
+pub(super) struct Logs(Journal<Vec<Message>>);
 
 /// One message, as it was written.
 #[derive(Clone, Debug)]
@@ -32,11 +33,11 @@ struct Message {
 impl Logs {
     /// How many messages there are; those of a client that come later are behind this place.
     pub(super) fn len(&self) -> usize {
-        self.messages().len()
+        self.0.read().len()
     }
 
     /// Compares what a client wrote behind a place with the sequence that was expected.
-    pub(super) fn check(
+    pub(super) async fn check(
         &self,
         expected: &ExpectedLogs,
         (client, levels): (&ClientLogs, &LogLevels),
@@ -51,9 +52,15 @@ impl Logs {
             let mut ignored = expected.ignore_messages.iter();
             ignored.any(|expected| check(expected, message, matcher).is_ok())
         };
-        let messages = self.messages();
-        let messages = messages.iter().skip(client.start).filter(observed);
-        let actual: Vec<_> = messages.filter(|message| !ignored(message)).collect();
+        let counted = |messages: &Vec<Message>| {
+            let messages = messages.iter().skip(client.start).filter(observed);
+            let counted = messages.filter(|message| !ignored(message)).cloned();
+            counted.collect::<Vec<_>>()
+        };
+        let wanted = expected.messages.len();
+        // The comparison tells better what is missing.
+        let _ = (self.0.wait(GRACE, |all| counted(all).len() >= wanted)).await;
+        let actual = counted(&self.0.read());
         for (index, expected) in expected.messages.iter().enumerate() {
             let Some(message) = actual.get(index) else {
                 return Err(Stop::fail(format!(
@@ -65,10 +72,9 @@ impl Logs {
             check(expected, message, matcher)
                 .map_err(|stop| stop.at(format!("log message {index}")))?;
         }
-        match actual.get(expected.messages.len()) {
+        match actual.get(wanted) {
             Some(extra) if !expected.ignore_extra => Err(Stop::fail(format!(
-                "log message {}: {extra} is not expected",
-                expected.messages.len()
+                "log message {wanted}: {extra} is not expected"
             ))),
             _ => Ok(()),
         }
@@ -76,11 +82,7 @@ impl Logs {
 
     /// One line a message.
     pub(super) fn lines(&self) -> Vec<String> {
-        self.messages().iter().map(ToString::to_string).collect()
-    }
-
-    fn messages(&self) -> MutexGuard<'_, Vec<Message>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.read().iter().map(ToString::to_string).collect()
     }
 }
 
@@ -140,12 +142,13 @@ impl Subscriber for Logs {
         let mut fields = Fields::default();
         event.record(&mut fields);
         let topology = fields.0.get("topologyId");
-        self.messages().push(Message {
+        let message = Message {
             topology: topology.and_then(Bson::as_i64).unwrap_or(-1),
             component,
             level: level(*metadata.level()),
             data: fields.0,
-        });
+        };
+        self.0.write(|messages| messages.push(message));
     }
 
     // Spans are not looked at; all of them are the same one.

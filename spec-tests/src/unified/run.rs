@@ -144,9 +144,8 @@ async fn check(case: &Case, test: &Test, internal: &Internal) -> Run {
         let levels = levels.ok_or_else(|| {
             Stop::fail(format!("the logs of {} are not observed", expected.client))
         })?;
-        let checked = case
-            .logs
-            .check(expected, (&client.logs, levels), case.matcher());
+        let whose = (&client.logs, levels);
+        let checked = case.logs.check(expected, whose, case.matcher()).await;
         checked.map_err(|stop| stop.at(&expected.client))?;
     }
     for data in test.outcome.iter().flat_map(|all| all.iter()) {
