@@ -122,7 +122,8 @@ fn places(target: &Target) -> Result<Vec<Place>> {
         Target::Local { auth } => {
             let mut kinds: Vec<&'static Kind> = KINDS.iter().collect();
             // The sort is stable.
-            kinds.sort_by_key(|kind| *auth && !kind.auth);
+            // Those for a few files alone go before, as no other serves these.
+            kinds.sort_by_key(|kind| *auth && !kind.auth && kind.only_for.is_empty());
             for kind in kinds {
                 places.push(Place::Local(kind, Box::new(kind.profile()?)));
             }

@@ -5,7 +5,8 @@
 //!
 //! - `[[area]]` is something that the runner refuses by name, wherever a case asks for it.
 //! - `[[case]]` is one case, or a file's cases, that cannot pass. They are run all the same, and one
-//!   that passes is a failure, for its line is no longer true.
+//!   that passes, or fails with anything else than the line says, is a failure, for its line is not
+//!   true.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -50,6 +51,8 @@ pub struct SkippedCase {
     /// The cases' descriptions; all cases of the file if there is none.
     #[serde(default)]
     pub cases: Vec<String>,
+    /// A part of what their failures say, each in its first line.
+    pub fails: String,
     /// Why they cannot pass.
     pub reason: String,
     /// What it would take.
@@ -98,8 +101,9 @@ impl Skips {
             ensure!(!area.needs.is_empty(), "area {} needs nothing", area.name);
         }
         for case in &skips.cases {
-            let told = !case.reason.is_empty() && !case.needs.is_empty();
-            ensure!(told, "{}/{} lacks a reason", case.suite, case.file);
+            let told = [&case.fails, &case.reason, &case.needs];
+            let is_told = told.iter().all(|text| !text.is_empty());
+            ensure!(is_told, "{}/{} lacks a reason", case.suite, case.file);
         }
         Ok(skips)
     }
@@ -183,6 +187,7 @@ mod tests {
         suite = "csot"
         file = "f"
         cases = ["one", "two"]
+        fails = "no"
         reason = "because"
         needs = "more"
     "#;
@@ -205,6 +210,7 @@ mod tests {
     fn a_line_without_a_reason_or_with_an_unknown_key_is_refused() {
         for wrong in [
             TEXT.replace("\"because\"", "\"\""),
+            TEXT.replace("\"no\"", "\"\""),
             TEXT.replace("\"a bucket\"", "\"\""),
             TEXT.replace("file =", "files ="),
         ] {

@@ -57,9 +57,13 @@ fn statuses(run: &Run) -> Vec<(&str, Status)> {
 }
 
 fn skip(case: &str) -> String {
+    skip_if(case, "expected")
+}
+
+fn skip_if(case: &str, fails: &str) -> String {
     format!(
         "[[case]]\nsuite = \"{SUITE}\"\nfile = \"made-up\"\ncases = [\"{case}\"]\n\
-         reason = \"because\"\nneeds = \"more\"\n"
+         fails = \"{fails}\"\nreason = \"because\"\nneeds = \"more\"\n"
     )
 }
 
@@ -94,6 +98,15 @@ fn a_case_that_fails_may_be_listed_with_a_reason() {
 }
 
 #[test]
+fn a_listed_case_that_fails_for_another_reason_is_a_failure() {
+    let (run, _) = run(Some(CASES), &skip_if("wrong", "another reason"), None);
+    assert_eq!(statuses(&run)[1], ("wrong", Status::Failed));
+    let reason = run.report.cases[1].reason.as_deref().unwrap();
+    assert!(reason.contains("another reason"), "{reason}");
+    assert!(reason.contains("expected"), "{reason}");
+}
+
+#[test]
 fn a_listed_case_that_passes_is_a_failure() {
     let (run, _) = run(Some(CASES), &(skip("wrong") + &skip("right")), None);
     assert_eq!(statuses(&run)[0], ("right", Status::Failed));
@@ -121,4 +134,11 @@ fn a_suite_without_a_case_is_a_failure() {
         assert_eq!(statuses(&run), [("", Status::Failed)], "{content:?}");
         assert!(!run.is_good());
     }
+}
+
+#[test]
+fn a_part_of_a_name_does_not_hide_a_suite_that_cannot_be_read() {
+    let (run, _) = run(Some("no JSON"), "", Some("made-up: right"));
+    assert_eq!(statuses(&run), [("", Status::Failed)]);
+    assert!(!run.is_good());
 }

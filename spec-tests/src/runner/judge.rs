@@ -46,18 +46,33 @@ pub(super) fn unified(claim: Claim, name: &Name, outcome: &Outcome, skips: &Skip
     with_skips(name, verdict, skips)
 }
 
-/// Applies the line of `skips.toml` that a case stands in, if it stands in one.
-pub(super) fn with_skips(name: &Name, verdict: Verdict, skips: &Skips) -> Verdict {
-    let Some(line) = skips.listed(name.suite, &name.file, &name.case) else {
-        return verdict;
+/// A case that brought along what it runs against, and what was wrong with it.
+pub(super) fn alone(name: &Name, problem: Option<String>, skips: &Skips) -> Verdict {
+    let verdict = match problem {
+        None => (Status::Passed, None),
+        Some(problem) => (Status::Failed, Some(problem)),
     };
-    match verdict.0 {
-        Status::Passed => {
-            let complaint = format!("it passes, but skips.toml says: {}", line.reason);
-            (Status::Failed, Some(complaint))
-        }
-        Status::Failed | Status::Skipped => (Status::Skipped, Some(line.reason.clone())),
+    with_skips(name, verdict, skips)
+}
+
+/// Applies the line of `skips.toml` that a case stands in, if it stands in one. A failure other
+/// than the one that the line knows of stays one.
+fn with_skips(name: &Name, (status, problem): Verdict, skips: &Skips) -> Verdict {
+    let Some(line) = skips.listed(name.suite, &name.file, &name.case) else {
+        return (status, problem);
+    };
+    let problem = problem.unwrap_or_default();
+    if status == Status::Failed && failing::says(&problem, &line.fails) {
+        return (Status::Skipped, Some(line.reason.clone()));
     }
+    let complaint = match status {
+        Status::Passed => format!("it passes, but skips.toml says: {}", line.reason),
+        _ => format!(
+            "skips.toml has it fail with {:?}, but it said: {problem}",
+            line.fails
+        ),
+    };
+    (Status::Failed, Some(complaint))
 }
 
 fn failed_as_claimed(name: &Name, failure: &str) -> Verdict {

@@ -6,11 +6,11 @@ use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::plan::{Job, UnifiedCase, Work};
+use super::plan::{Job, Work};
 use super::{Options, Place, Progress, judge};
 use crate::report::{CaseReport, Status};
 use crate::servers::{Kind, Running};
-use crate::unified::{Deployment, ExtraOptions, Failure, Outcome, run_case};
+use crate::unified::{Deployment, Failure, Outcome, run_case};
 
 /// How long a case may take; the longest wait seconds.
 const CASE_LIMIT: Duration = Duration::from_secs(90);
@@ -114,22 +114,22 @@ impl Lane<'_> {
         let began = Instant::now();
         let (in_time, (status, reason)) = match (work, deployment) {
             (Work::Alone(case), _) => {
-                let result = catch_unwind(AssertUnwindSafe(|| case.run()));
-                let verdict = match result {
-                    Ok(Ok(())) => (Status::Passed, None),
-                    Ok(Err(error)) => (Status::Failed, Some(format!("{error:#}"))),
-                    Err(panic) => (Status::Failed, Some(panic_message(&*panic))),
+                let ended = run_in_time(move || case.run().map_err(|error| format!("{error:#}")));
+                let (in_time, problem) = match ended {
+                    Ended::By(result) => (true, result.err()),
+                    Ended::Otherwise { in_time, problem } => (in_time, Some(problem)),
                 };
-                (true, judge::with_skips(&name, verdict, skips))
+                (in_time, judge::alone(&name, problem, skips))
             }
             (Work::Unified(case), Some(deployment)) => {
                 let claim = case.claim;
-                let outcome = run_in_time(case, deployment, &self.options.extra);
-                let ended = outcome.is_some();
-                let outcome = outcome.unwrap_or_else(|| {
-                    failure(format!("the case did not end within {CASE_LIMIT:?}"))
-                });
-                (ended, judge::unified(claim, &name, &outcome, skips))
+                let (deployment, extra) = (deployment.clone(), self.options.extra.clone());
+                let run = move || run_case(&case.file, case.index, &deployment, &extra);
+                let (in_time, outcome) = match run_in_time(run) {
+                    Ended::By(outcome) => (true, outcome),
+                    Ended::Otherwise { in_time, problem } => (in_time, failure(problem)),
+                };
+                (in_time, judge::unified(claim, &name, &outcome, skips))
             }
             (Work::Unified(_), None) => {
                 let complaint = "there is no deployment to run it on".to_owned();
@@ -143,22 +143,33 @@ impl Lane<'_> {
     }
 }
 
+/// How running a case came to its end.
+enum Ended<T> {
+    /// By itself.
+    By(T),
+    /// By a panic, or not within [`CASE_LIMIT`].
+    Otherwise { in_time: bool, problem: String },
+}
+
 /// Runs a case in a thread of its own, which is left alone if it does not end.
-fn run_in_time(
-    case: UnifiedCase,
-    deployment: &Deployment,
-    extra: &ExtraOptions,
-) -> Option<Outcome> {
-    let (deployment, extra) = (deployment.clone(), extra.clone());
+fn run_in_time<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -> Ended<T> {
     let (sender, ended) = mpsc::channel();
     thread::spawn(move || {
-        let run = || run_case(&case.file, case.index, &deployment, &extra);
-        let outcome = catch_unwind(AssertUnwindSafe(run))
-            .unwrap_or_else(|panic| failure(panic_message(&*panic)));
+        let result = catch_unwind(AssertUnwindSafe(run));
         // Nobody listens any more if it took too long.
-        let _ = sender.send(outcome);
+        let _ = sender.send(result.map_err(|panic| panic_message(&*panic)));
     });
-    ended.recv_timeout(CASE_LIMIT).ok()
+    match ended.recv_timeout(CASE_LIMIT) {
+        Ok(Ok(result)) => Ended::By(result),
+        Ok(Err(problem)) => Ended::Otherwise {
+            in_time: true,
+            problem,
+        },
+        Err(_) => Ended::Otherwise {
+            in_time: false,
+            problem: format!("the case did not end within {CASE_LIMIT:?}"),
+        },
+    }
 }
 
 fn failure(message: String) -> Outcome {

@@ -114,7 +114,10 @@ impl Planner<'_> {
             file,
             case,
         };
-        self.settle(&name, Status::Failed, Some(complaint));
+        // Nobody can tell whether the cases that are asked for are in what cannot be read.
+        let report = name.report(Status::Failed, Some(complaint));
+        let number = self.count(&name);
+        self.plan.settled.push((number, report));
     }
 
     /// The next place in the report, unless the case is not asked for.
@@ -125,8 +128,12 @@ impl Planner<'_> {
         {
             return None;
         }
+        Some(self.count(name))
+    }
+
+    fn count(&mut self, name: &Name) -> usize {
         self.plan.known.push(name.clone());
-        Some(self.plan.known.len())
+        self.plan.known.len()
     }
 
     fn settle(&mut self, name: &Name, status: Status, reason: Option<String>) {
