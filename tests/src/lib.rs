@@ -2,6 +2,7 @@
 //! their own on it, and a few writes.
 
 pub mod certificates;
+pub mod defects;
 pub mod fail_point;
 pub mod logbook;
 pub mod recorder;

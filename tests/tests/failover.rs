@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bson::{RawDocument, rawdoc};
+use integration_tests::defects::beside;
 use integration_tests::recorder::Recorder;
 use integration_tests::{id_of, insert};
 use mongo_client::change_stream::RawEvent;
@@ -100,9 +101,7 @@ async fn after_an_election_that_nobody_watched_the_next_event_comes_at_once() {
     let called = Instant::now();
     assert_eq!(id_of(&event(&mut stream).await), 3);
     let waited = called.elapsed();
-    println!(
-        "D1: next() returned after {waited:?}; Rust driver 30.0 s, PyMongo 30.2 s, Node 60.0 s"
-    );
+    beside("D1", format_args!("it returned after {waited:?}"));
     assert!(waited <= limit, "{waited:?} > {limit:?}");
 }
 
@@ -198,10 +197,7 @@ async fn a_stream_on_a_secondary_is_killed_there_and_nowhere_else() {
 
     let closing = Instant::now();
     within(stream.close()).await;
-    println!(
-        "D6: closed in {:?}; the Rust driver kills on the primary",
-        closing.elapsed()
-    );
+    beside("D6", format_args!("closed in {:?}", closing.elapsed()));
     let after = with_set(&set, count).await;
     assert_eq!(after[holder] - before[holder], 1);
     // Members that copy from each other kill cursors, too; so the client itself tells whom it asked.
