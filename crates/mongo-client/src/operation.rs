@@ -274,10 +274,14 @@ impl Client {
         if let Some(session) = explicit {
             session.check(connection.max_wire_version())?;
         }
-        let has_own = !lacks(call.command, "lsid");
-        let implicit = (has_sessions && !has_own).then(|| ActiveSession::implicit(self.sessions()));
-        let session = session.filter(|_| has_sessions).or(implicit);
-        Ok(session.filter(|_| is_acknowledged))
+        if !is_acknowledged || !has_sessions {
+            return Ok(None);
+        }
+        let implicit = || {
+            let has_own = !lacks(call.command, "lsid");
+            (!has_own).then(|| ActiveSession::implicit(self.sessions()))
+        };
+        Ok(session.or_else(implicit))
     }
 }
 
