@@ -8,7 +8,8 @@
 use std::time::Duration;
 
 use bson::rawdoc;
-use integration_tests::{id_of, insert, own_database, run, shared_client};
+use integration_tests::fail_point::FailPoint;
+use integration_tests::{id_of, insert, own_database, run, shared_client, shared_set};
 use mongo_client::change_stream::{
     Checkpoint, CheckpointTracker, IdentityMismatch, OnInvalidate, OperationType,
 };
@@ -113,6 +114,25 @@ async fn a_collection_keeps_a_place() {
         .await
         .unwrap_err();
     assert!(error.to_string().contains("no checkpoint"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collection_keeps_a_place_although_a_connection_breaks() {
+    let (control, _, watched) = place().await;
+    let stream = within(watched.watch().resume_from(None)).await.unwrap();
+    let place = stream.checkpoint().unwrap();
+    let uri = format!("{}&appName=breaks", shared_set().uri());
+    let client = Client::new(&uri).unwrap();
+    let store = CollectionStore::new(own_database(&client).collection("checkpoints"), "a");
+    let data = rawdoc! {
+        "failCommands": ["update", "find"], "closeConnection": true, "appName": "breaks",
+    };
+    let fail_point = FailPoint::on(&control, Some(1), data.clone()).await;
+    within(store.save(&place)).await.unwrap();
+    within(fail_point.off()).await.unwrap();
+    let fail_point = FailPoint::on(&control, Some(1), data).await;
+    assert_eq!(within(store.load()).await.unwrap(), Some(place));
+    within(fail_point.off()).await.unwrap();
 }
 
 fn mismatch(result: mongo_client::Result<ChangeStream>) -> IdentityMismatch {

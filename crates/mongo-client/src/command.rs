@@ -15,7 +15,7 @@ use crate::database::Database;
 use crate::deadline::Deadline;
 use crate::error::Result;
 use crate::events::name_of;
-use crate::operation::Call;
+use crate::operation::{Call, Intent};
 use crate::session::{ActiveSession, ClientSession};
 
 /// What every kind of command can be told.
@@ -25,7 +25,7 @@ pub(crate) struct CommandOptions {
     pub(crate) read_concern: Option<ReadConcern>,
     pub(crate) session: Option<ClientSession>,
     pub(crate) timeout: Option<Duration>,
-    pub(crate) is_read: bool,
+    pub(crate) intent: Intent,
     /// What logs and spans call the operation, where it is not the command's name.
     pub(crate) operation: Option<Cow<'static, str>>,
 }
@@ -37,7 +37,7 @@ pub(crate) struct Resolved {
     pub(crate) read_concern: Option<ReadConcern>,
     pub(crate) session: Option<ActiveSession>,
     pub(crate) timeout: Option<Duration>,
-    pub(crate) is_read: bool,
+    pub(crate) intent: Intent,
     operation: Option<Cow<'static, str>>,
 }
 
@@ -56,8 +56,9 @@ impl CommandOptions {
         let settings = client.settings();
         let session = self.session.as_ref();
         let of_session = session.and_then(|session| session.options().default_timeout);
-        let inherited = || self.is_read.then(|| settings.read_concern.clone());
-        let inherited_preference = || self.is_read.then(|| settings.read_preference.clone());
+        let is_read = self.intent == Intent::Read;
+        let inherited = || is_read.then(|| settings.read_concern.clone());
+        let inherited_preference = || is_read.then(|| settings.read_preference.clone());
         Ok(Resolved {
             session: session
                 .map(|session| ActiveSession::explicit(client, session))
@@ -68,7 +69,7 @@ impl CommandOptions {
                 .read_preference
                 .or_else(inherited_preference)
                 .unwrap_or_default(),
-            is_read: self.is_read,
+            intent: self.intent,
             operation: self.operation,
         })
     }
@@ -89,7 +90,7 @@ impl Resolved {
             command,
             read_preference: &self.read_preference,
             read_concern: self.read_concern.as_ref(),
-            is_read: self.is_read,
+            intent: self.intent,
             session: self.session.as_ref(),
             deadline,
             sends_max_time: true,
@@ -126,7 +127,7 @@ macro_rules! command_options {
         /// Says that the command only reads: it is sent again when it did not get through, and
         /// read preference and read concern are the connection string's if not said here.
         pub fn as_read(mut self) -> Self {
-            self.options.is_read = true;
+            self.options.intent = $crate::operation::Intent::Read;
             self
         }
 
@@ -151,8 +152,9 @@ pub(crate) use command_options;
 ///
 /// The command is sent as it is, with `$db`, the session and so on beside it. A server that was
 /// too busy even to begin is asked again, unless the connection string says `retryReads=false` or
-/// `retryWrites=false`. Otherwise the command is sent once, unless it [only reads](Self::as_read):
-/// what to do after an error is the caller's to decide, who alone knows whether it may run twice.
+/// `retryWrites=false`. Otherwise the command is sent once, unless it [only reads](Self::as_read) or
+/// is a [write that may be repeated](Self::as_write): what to do after an error is the caller's to
+/// decide, who alone knows whether it may run twice.
 ///
 /// Dropping the future closes the connection it used; the server may still run the command.
 ///
@@ -179,6 +181,23 @@ impl<'a> RunCommand<'a> {
 
     command_options!();
 
+    /// Says that the command is a write that servers do once however often they get it: an
+    /// `insert`, an `update` without `multi`, a `delete` of one document at most (`limit: 1`), or a
+    /// `findAndModify`. It gets a number of its session's (`txnNumber`) and, when it is not known to
+    /// be done, is sent again with that: once, or, with a time limit, as often as time allows.
+    ///
+    /// Without effect where the connection string says `retryWrites=false`, where the server is on
+    /// its own, for writes without an answer (`w: 0`), and for a command that has a number of its
+    /// own. Any other command is refused by the server, because of the number.
+    ///
+    /// Of several failures the last one is told that may have written, else the first. One that is
+    /// no answer of a server is an [`Error::RetryableWrite`](crate::Error::RetryableWrite). Errors
+    /// within the reply (`writeErrors`, `writeConcernError`) stay the caller's to read.
+    pub fn as_write(mut self) -> Self {
+        self.options.intent = Intent::Write;
+        self
+    }
+
     async fn run(self) -> Result<CommandReply> {
         let (database, command) = (&self.database, self.command);
         let client = database.client();
@@ -188,6 +207,9 @@ impl<'a> RunCommand<'a> {
             let options = self.options.resolve(client)?;
             let deadline = Deadline::after(options.timeout, Instant::now());
             let call = options.call(database.name(), command, deadline);
+            if call.intent != Intent::Read {
+                return client.write(&call).await;
+            }
             let (bound, reply) = client.execute(&call).await?;
             match bound.refusal(&reply) {
                 Some(error) => Err(error),

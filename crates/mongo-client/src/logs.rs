@@ -53,7 +53,8 @@ macro_rules! selection {
             target: SERVER_SELECTION,
             topologyId = $log.logs.topology_id,
             selector = %$log.criteria,
-            operation = $log.operation,
+            operation = $log.operation.0,
+            operationId = $log.operation.1,
             topologyDescription = %$topology,
             $($($fields)*)?
             $message
@@ -74,7 +75,8 @@ pub(crate) struct Logs {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SelectionLog<'a> {
     logs: Logs,
-    operation: &'a str,
+    /// Name and number.
+    operation: (&'a str, u64),
     criteria: &'a SelectionCriteria<'a>,
 }
 
@@ -307,10 +309,10 @@ impl Logs {
         }
     }
 
-    /// For the selection of a server for an operation, by the operation's name.
+    /// For the selection of a server for an operation, by the operation's name and number.
     pub(crate) fn selection<'a>(
         self,
-        operation: &'a str,
+        operation: (&'a str, u64),
         criteria: &'a SelectionCriteria<'a>,
     ) -> SelectionLog<'a> {
         SelectionLog {

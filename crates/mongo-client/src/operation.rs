@@ -1,27 +1,41 @@
 //! From an operation to a connection and back: selection, check-out, what goes beside a command,
-//! further tries, errors.
+//! errors. [`tries`] has the further tries.
 
 mod retry;
+mod tries;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf, cstr, rawdoc};
 use mongo_topology::{SYSTEM_OVERLOADED_ERROR, SelectionCriteria, ServerType};
-use mongo_uri::{ReadConcern, ReadPreference, ServerAddress};
+use mongo_uri::{ReadConcern, ReadPreference};
 use mongo_wire::{CommandReply, Document, Fields, Flags, ServerError};
 use tokio::time::Instant;
 
 pub(crate) use self::retry::MAX_ADAPTIVE_RETRIES;
 pub(crate) use self::retry::{Failed, Retries, RetryPolicy};
+use self::tries::Tries;
 use crate::client::Client;
-use crate::deadline::{Deadline, Late};
+use crate::deadline::Deadline;
 use crate::error::{Error, Result, SessionMisuse, codes};
 use crate::pool::{Exchange, Pool, PooledConnection};
 use crate::session::{ActiveSession, ClusterTime, InFlight, Sessions};
 
 /// Bytes that mostly go beside a command: database, session and cluster time.
 const USUAL_ENVELOPE: usize = 256;
+
+/// What a command does, as far as its caller has said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Intent {
+    #[default]
+    Unsaid,
+    /// It reads only, so that it can be sent again whatever has become of it.
+    Read,
+    /// It writes, and is one of those that a server does once, however often it gets them with the
+    /// same number.
+    Write,
+}
 
 /// One command and how it is to be run.
 #[derive(Clone, Copy, Debug)]
@@ -33,8 +47,7 @@ pub(crate) struct Call<'a> {
     pub(crate) read_preference: &'a ReadPreference,
     /// `None` for a command that takes none.
     pub(crate) read_concern: Option<&'a ReadConcern>,
-    /// Whether it can be sent again whatever has become of it.
-    pub(crate) is_read: bool,
+    pub(crate) intent: Intent,
     /// The session to run it in; without one, it gets one of its own.
     pub(crate) session: Option<&'a ActiveSession>,
     pub(crate) deadline: Deadline,
@@ -62,6 +75,8 @@ pub(crate) struct Context {
     /// `None` where the server has no sessions, or the command must not have one.
     pub(crate) session: Option<ActiveSession>,
     sessions: Arc<Sessions>,
+    /// The number that all of them are published with.
+    operation_id: u64,
     /// The least that an answer takes, as it was known when the server was selected.
     pub(crate) round_trip: Duration,
 }
@@ -72,6 +87,8 @@ pub(crate) struct Beside<'a> {
     pub(crate) read_concern: Option<&'a ReadConcern>,
     /// `maxTimeMS`.
     pub(crate) max_time: Option<i64>,
+    /// `txnNumber`.
+    pub(crate) number: Option<i64>,
     /// How long the answer may take.
     pub(crate) limit: Option<Duration>,
     /// `EXHAUST_ALLOWED` when the server may send more replies than one, `MORE_TO_COME` when it
@@ -79,100 +96,22 @@ pub(crate) struct Beside<'a> {
     pub(crate) flags: Flags,
 }
 
-/// What one try leaves to the next.
-#[derive(Debug)]
-struct Tries {
-    retries: Retries,
-    /// Servers to be taken only if no other will do.
-    avoided: Vec<ServerAddress>,
-    session: Option<ActiveSession>,
-    /// The number that all tries are published with.
-    operation: Option<u64>,
+impl Call<'_> {
+    /// Whether the caller wants no answer to a write, `writeConcern: { w: 0 }`.
+    fn is_unacknowledged(&self) -> bool {
+        let concern = self.command.get_document("writeConcern").ok();
+        let concern = concern.filter(|_| self.intent != Intent::Read);
+        let w = concern.and_then(|concern| concern.get("w").ok().flatten());
+        w.is_some_and(|w| match w {
+            RawBsonRef::Int32(w) => w == 0,
+            RawBsonRef::Int64(w) => w == 0,
+            RawBsonRef::Double(w) => w == 0.0,
+            _ => false,
+        })
+    }
 }
 
 impl Client {
-    /// Runs a command, again if need be, and returns the connection that has answered it. The
-    /// reply may say `ok: 0`.
-    pub(crate) async fn execute(&self, call: &Call<'_>) -> Result<(Bound, CommandReply)> {
-        let mut tries = Tries {
-            retries: Retries::new(self.retry_policy(call.is_read, call.deadline)),
-            avoided: Vec::new(),
-            session: call.session.cloned(),
-            operation: None,
-        };
-        let mut previous = None;
-        loop {
-            let result = self.attempt(call, &mut tries).await;
-            let failed = match &result {
-                Ok((_, reply)) => Failed::of_reply(reply),
-                Err(error) => Some(Failed::of_error(error)),
-            };
-            let pause = failed.and_then(|failed| tries.retries.next(&failed, self.chance()));
-            let until = pause.map(|pause| Instant::now() + pause);
-            let Some(until) = until.filter(|until| !call.deadline.is_over(*until)) else {
-                return conclude(result, previous, call.deadline);
-            };
-            let error = match result {
-                Ok((bound, reply)) => bound.refusal(&reply),
-                Err(error) => Some(error),
-            };
-            if let Some(server) = error.as_ref().and_then(Error::server) {
-                self.avoid(
-                    server,
-                    failed.is_some_and(|failed| failed.is_overload),
-                    &mut tries,
-                );
-            }
-            previous = error;
-            tokio::time::sleep_until(until).await;
-        }
-    }
-
-    /// How failures of a command, or of a cursor's next, are dealt with.
-    pub(crate) fn retry_policy(&self, is_read: bool, deadline: Deadline) -> RetryPolicy {
-        let settings = self.settings();
-        RetryPolicy {
-            reads: is_read && settings.retry_reads,
-            overloads: settings.retry_reads && (is_read || settings.retry_writes),
-            has_deadline: deadline.is_set(),
-            max_adaptive: settings.max_adaptive_retries,
-        }
-    }
-
-    /// Lets the next selection look elsewhere first (Server Selection, "deprioritized servers").
-    fn avoid(&self, server: &ServerAddress, is_overload: bool, tries: &mut Tries) {
-        let is_sharded = self.topology().topology_type == mongo_topology::TopologyType::Sharded;
-        if is_sharded || (is_overload && self.settings().overload_retargeting) {
-            tries.avoided.push(server.clone());
-        }
-    }
-
-    async fn attempt(&self, call: &Call<'_>, tries: &mut Tries) -> Result<(Bound, CommandReply)> {
-        let mut bound = self
-            .bind(call, &tries.avoided, tries.session.clone())
-            .await?;
-        tries.session.clone_from(&bound.context.session);
-        let first = *tries
-            .operation
-            .get_or_insert(bound.connection.operation_id());
-        bound.connection.continue_operation(first);
-        let now = Instant::now();
-        let max_time = call.deadline.max_time(now, bound.context.round_trip);
-        let max_time = max_time.map_err(|Late| Error::late(call.deadline.limit()))?;
-        let beside = Beside {
-            read_concern: call.read_concern,
-            max_time: max_time.filter(|_| call.sends_max_time),
-            limit: self.limit_of_answer(call.deadline, call.limit),
-            flags: if !call.is_read && is_unacknowledged(call.command) {
-                Flags::MORE_TO_COME
-            } else {
-                Flags::empty()
-            },
-        };
-        let reply = bound.send(call.command, &beside).await?;
-        Ok((bound, reply))
-    }
-
     /// The least of what limits the wait for an answer.
     pub(crate) fn limit_of_answer(
         &self,
@@ -189,12 +128,7 @@ impl Client {
 
     /// Selects a server and checks a connection out. Nothing has been sent when this fails, so
     /// that a server which fails meanwhile only means another selection.
-    async fn bind(
-        &self,
-        call: &Call<'_>,
-        avoided: &[ServerAddress],
-        session: Option<ActiveSession>,
-    ) -> Result<Bound> {
+    async fn bind(&self, call: &Call<'_>, tries: &mut Tries) -> Result<Bound> {
         let now = Instant::now();
         let deadline = call
             .deadline
@@ -202,17 +136,21 @@ impl Client {
         let limit = deadline.saturating_duration_since(now);
         let wait_limit = self.settings().wait_queue_timeout;
         let wait_limit = wait_limit.filter(|_| !call.deadline.is_set());
-        let criteria = SelectionCriteria::read(call.read_preference).deprioritizing(avoided);
+        let avoided = tries.avoided.clone();
+        let criteria = SelectionCriteria::read(call.read_preference).deprioritizing(&avoided);
+        let operation = (call.operation, tries.operation_id);
         let topology = self.topology_room();
         loop {
             let selected = topology
-                .select(call.operation, &criteria, limit, deadline)
+                .select(operation, &criteria, limit, deadline)
                 .await?;
+            tries.meet(selected.knows_writes);
             let check_out = selected.pool.check_out(wait_limit);
             let checked_out = tokio::time::timeout_at(deadline, check_out).await;
             match checked_out.unwrap_or_else(|_| Err(selected.pool.no_connection_within(limit))) {
-                Ok(connection) => {
-                    let session = self.session_on(&connection, call, session)?;
+                Ok(mut connection) => {
+                    connection.count_to(tries.operation_id);
+                    let session = self.session_on(&connection, call, tries.session.clone())?;
                     let mut envelope = rawdoc! { "$db": call.database };
                     if let Some(preference) = selected.read_preference {
                         envelope.append(cstr!("$readPreference"), preference);
@@ -224,6 +162,7 @@ impl Client {
                         envelope: envelope.into(),
                         session,
                         sessions: Arc::clone(self.sessions()),
+                        operation_id: tries.operation_id,
                         round_trip: selected.round_trip,
                     };
                     return Ok(Bound {
@@ -261,7 +200,7 @@ impl Client {
         let has_sessions = hello
             .is_some_and(|hello| hello.logical_session_timeout_minutes.is_some())
             || self.settings().is_load_balanced;
-        let is_acknowledged = call.is_read || !is_unacknowledged(call.command);
+        let is_acknowledged = !call.is_unacknowledged();
         let explicit = session.as_ref().filter(|session| session.is_explicit());
         let misuse = match explicit {
             Some(_) if !is_acknowledged => Some(SessionMisuse::Unacknowledged),
@@ -349,7 +288,7 @@ impl Bound {
         let mut bytes = Vec::with_capacity(USUAL_ENVELOPE);
         bytes.extend_from_slice(self.context.envelope.as_bytes());
         let mut envelope = RawDocumentBuf::from_bytes(bytes).expect("a copy of a document");
-        let has_cluster_time = self.has_cluster_time();
+        let has_cluster_time = !self.is_standalone();
         let session = self.context.session.as_ref();
         if has_cluster_time {
             let known = self.connection.cluster_time(&self.context.sessions.clock);
@@ -366,6 +305,9 @@ impl Bound {
         let concern = concern.filter(|concern| !concern.is_empty());
         if let Some(concern) = concern.filter(|_| lacks(command, "readConcern")) {
             envelope.append(cstr!("readConcern"), concern);
+        }
+        if let Some(number) = beside.number {
+            envelope.append(cstr!("txnNumber"), number);
         }
         if let Some(millis) = beside.max_time.filter(|_| lacks(command, "maxTimeMS")) {
             envelope.append(cstr!("maxTimeMS"), millis);
@@ -390,10 +332,17 @@ impl Bound {
         }
     }
 
-    /// Whether the deployment has a time of its own, which a lone server has not.
-    fn has_cluster_time(&self) -> bool {
+    /// Whether a router has answered.
+    fn is_mongos(&self) -> bool {
         let hello = self.connection.hello();
-        hello.is_some_and(|hello| hello.server_type != ServerType::Standalone)
+        hello.is_some_and(|hello| hello.server_type == ServerType::Mongos)
+    }
+
+    /// Whether the server is on its own: it has neither a cluster time nor a way to know a write
+    /// again.
+    fn is_standalone(&self) -> bool {
+        let hello = self.connection.hello();
+        hello.is_none_or(|hello| hello.server_type == ServerType::Standalone)
     }
 }
 
@@ -405,36 +354,14 @@ impl Context {
 
     /// The same on another connection to the same server.
     pub(crate) async fn rebind(self, pool: &Arc<Pool>, limit: Option<Duration>) -> Result<Bound> {
-        let connection = pool.check_out(limit).await?;
+        let mut connection = pool.check_out(limit).await?;
+        connection.count_to(self.operation_id);
         let context = self;
         Ok(Bound {
             connection,
             context,
             in_flight: None,
         })
-    }
-}
-
-/// What the caller gets of the last try.
-fn conclude(
-    result: Result<(Bound, CommandReply)>,
-    previous: Option<Error>,
-    deadline: Deadline,
-) -> Result<(Bound, CommandReply)> {
-    let result = match (result, previous) {
-        // That there was no server for another try says less than what the first one met.
-        (Err(error), Some(previous)) if error.is_before_sending() => Err(previous),
-        (result, _) => result,
-    };
-    if !deadline.is_set() {
-        return result;
-    }
-    match result {
-        Ok((bound, reply)) => match bound.expired(&reply) {
-            Some(error) => Err(error.timed_out(deadline.limit())),
-            None => Ok((bound, reply)),
-        },
-        Err(error) => Err(error.within_deadline(deadline)),
     }
 }
 
@@ -479,16 +406,4 @@ fn expired(error: &ServerError) -> bool {
 /// caller's.
 fn lacks(command: &RawDocument, key: &str) -> bool {
     Fields::find(command, key).is_none()
-}
-
-/// Whether the caller wants no answer to a write, `writeConcern: { w: 0 }`.
-fn is_unacknowledged(command: &RawDocument) -> bool {
-    let concern = command.get_document("writeConcern").ok();
-    let w = concern.and_then(|concern| concern.get("w").ok().flatten());
-    w.is_some_and(|w| match w {
-        RawBsonRef::Int32(w) => w == 0,
-        RawBsonRef::Int64(w) => w == 0,
-        RawBsonRef::Double(w) => w == 0.0,
-        _ => false,
-    })
 }

@@ -238,6 +238,11 @@ impl ActiveSession {
         lsid(self.lease.id())
     }
 
+    /// The `txnNumber` of a write that may be repeated.
+    pub(crate) fn next_write(&self) -> i64 {
+        self.lease.next_write()
+    }
+
     /// A command is about to go out.
     pub(crate) fn send(&self) -> InFlight {
         self.lease.send()

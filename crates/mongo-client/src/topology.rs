@@ -6,18 +6,17 @@
 //! description that no longer offers it.
 
 mod changes;
+mod selected;
 mod view;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bson::RawDocumentBuf;
 use bson::oid::ObjectId;
 use mongo_topology::{
     Action, ApplicationError, ErrorPhase, Input, Rng, RttCheck, SYSTEM_OVERLOADED_ERROR,
     SelectionCriteria, SelectionError, ServerId, TopologyConfig, TopologyDescription,
-    read_preference_document,
 };
 use mongo_uri::ServerAddress;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -28,12 +27,13 @@ use crate::connection::Connector;
 use crate::dns::SeedList;
 use crate::error::{Error, RETRYABLE_ERROR, Result};
 use crate::events::Events;
-use crate::logs::{Logs, SelectionLog, TOPOLOGY};
+use crate::logs::{SelectionLog, TOPOLOGY};
 use crate::monitor::{Monitor, Order};
 use crate::pool::{Clear, Pool, PoolContext, PoolLimits};
 use crate::tasks::{Tasks, now, sleep_until};
 
 pub use self::changes::TopologyChanges;
+pub(crate) use self::selected::Selected;
 
 /// A description and the pools of its servers, replaced together.
 #[derive(Clone, Debug)]
@@ -167,22 +167,10 @@ fn application_error(error: &Error) -> Option<ApplicationError> {
     }
 }
 
-/// A server for one operation.
-#[derive(Debug)]
-pub(crate) struct Selected {
-    /// What was known when it was selected.
-    pub(crate) description: Arc<TopologyDescription>,
-    pub(crate) pool: Arc<Pool>,
-    /// `$readPreference`, where the server has to know it.
-    pub(crate) read_preference: Option<RawDocumentBuf>,
-    /// The server's least round trip time, as far as it is known.
-    pub(crate) round_trip: Duration,
-}
-
 /// The client's side of the topology.
 #[derive(Debug)]
 pub(crate) struct Topology {
-    logs: Logs,
+    events: Events,
     tasks: Tasks,
     handle: TopologyHandle,
     snapshots: watch::Receiver<Snapshot>,
@@ -209,14 +197,13 @@ impl Topology {
             closed: false,
         };
         let (publish, snapshots) = watch::channel(first);
-        let logs = events.logs();
         let mut task = Task {
             machine,
             pool_context: PoolContext {
                 limits,
                 connector: Arc::new(connector),
                 topology: handle.clone(),
-                events,
+                events: events.clone(),
                 tasks: tasks.clone(),
             },
             publish,
@@ -229,7 +216,7 @@ impl Topology {
         task.carry_out(false);
         tasks.spawn(task.run(inbox));
         Self {
-            logs,
+            events,
             tasks,
             handle,
             snapshots,
@@ -261,21 +248,26 @@ impl Topology {
 
     /// The number of this topology, unique in this process.
     pub(crate) fn id(&self) -> u64 {
-        self.logs.topology_id
+        self.events.logs().topology_id
     }
 
-    /// Waits for a server that suits; the operation's name is for the logs.
+    /// A number for one operation, in events and logs.
+    pub(crate) fn next_operation(&self) -> u64 {
+        self.events.next_operation()
+    }
+
+    /// Waits for a server that suits; the operation's name and number are for the logs.
     ///
     /// # Errors
     /// [`Error::Selection`] at the deadline, [`Error::Shutdown`].
     pub(crate) async fn select(
         &self,
-        operation: &str,
+        operation: (&str, u64),
         criteria: &SelectionCriteria<'_>,
         limit: Duration,
         deadline: Instant,
     ) -> Result<Selected> {
-        let log = self.logs.selection(operation, criteria);
+        let log = self.events.logs().selection(operation, criteria);
         log.started(&self.description());
         let selected = self.wait_for_server(&log, criteria, limit, deadline).await;
         match &selected {
@@ -360,16 +352,12 @@ impl Topology {
             let pool = pools
                 .get(server.address())
                 .expect("every server described has a pool");
-            let sent = snapshot
-                .description
-                .read_preference_for_command(server.server_type(), criteria.operation);
-            let read_preference = sent.map(|preference| read_preference_document(&preference));
-            Selected {
-                description: Arc::clone(&snapshot.description),
-                pool: Arc::clone(pool),
-                read_preference,
-                round_trip: server.round_trip().minimum,
-            }
+            Selected::new(
+                Arc::clone(&snapshot.description),
+                server,
+                Arc::clone(pool),
+                criteria,
+            )
         }))
     }
 

@@ -2,12 +2,14 @@
 
 use bson::{RawDocumentBuf, cstr, rawdoc};
 use mongo_change_stream::Checkpoint;
+use mongo_uri::ReadPreference;
 
 use super::{CheckpointFailure, CheckpointStore};
 use crate::database::Collection;
 use crate::error::{Error, Result};
 
-/// Keeps a checkpoint as a document of a collection, written and read with majority concern.
+/// Keeps a checkpoint as a document of a collection, written and read with majority concern, on the
+/// primary; through a failover, both are tried again.
 ///
 /// The collection may be on another deployment than the stream. If it is among what the stream
 /// watches, the stream sees its own checkpoints: leave it out by a filter.
@@ -55,7 +57,10 @@ impl CheckpointStore for CollectionStore {
             "singleBatch": true,
             "readConcern": { "level": "majority" },
         };
-        let reply = self.collection.database().run_command(&command).await?;
+        let load = self.collection.database().run_command(&command);
+        // From the primary, whatever the connection string prefers: a saved place must be found.
+        let load = load.read_preference(ReadPreference::default());
+        let reply = load.as_read().await?;
         let cursor = reply
             .cursor()
             .map_err(|error| self.failed(error.to_string()))?;
@@ -78,7 +83,8 @@ impl CheckpointStore for CollectionStore {
             "updates": [update],
             "writeConcern": { "w": "majority" },
         };
-        let reply = self.collection.database().run_command(&command).await?;
+        let save = self.collection.database().run_command(&command);
+        let reply = save.as_write().await?;
         let refused = reply.document().as_raw().get("writeErrors");
         if let Ok(Some(errors)) = refused {
             return Err(self.failed(format!("not written: {errors:?}")));

@@ -13,7 +13,7 @@ use super::{Plan, Source};
 use crate::client::Client;
 use crate::deadline::{Deadline, Late};
 use crate::error::{Error, Result};
-use crate::operation::{Beside, Bound, Context, Failed, Retries, RetryPolicy};
+use crate::operation::{Beside, Bound, Context, Failed, Intent, Retries, RetryPolicy};
 use crate::pool::Pool;
 use crate::spans::Spans;
 
@@ -80,7 +80,7 @@ impl Ask {
         let deadline = self.deadline;
         let policy = RetryPolicy {
             reads: false,
-            ..client.retry_policy(true, deadline)
+            ..client.retry_policy(Intent::Read, deadline)
         };
         let mut retries = Retries::new(policy);
         loop {

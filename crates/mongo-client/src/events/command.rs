@@ -37,8 +37,8 @@ pub struct CommandEvent {
     pub database: String,
     /// The number in the message's header; it is unique on its connection.
     pub request_id: i32,
-    /// The same for all commands of one operation: retries, and the commands of a change stream
-    /// for as long as it keeps its connection.
+    /// The same for all commands of one operation: retries, and whatever is sent about the cursor
+    /// that it has opened.
     pub operation_id: u64,
     /// Who runs it.
     pub server: ServerAddress,

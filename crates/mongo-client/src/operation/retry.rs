@@ -1,5 +1,5 @@
-//! Whether and when a command is sent again (Retryable Reads; Client Backpressure, "Overload retry
-//! policy"): pure.
+//! Whether and when a command is sent again (Retryable Reads, Retryable Writes; Client Backpressure,
+//! "Overload retry policy"): pure.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use bson::RawBsonRef;
 use mongo_topology::SYSTEM_OVERLOADED_ERROR;
 use mongo_wire::CommandReply;
 
-use crate::error::{Error, RETRYABLE_ERROR, codes};
+use crate::error::{Error, RETRYABLE_ERROR, RETRYABLE_WRITE_ERROR, codes};
 
 /// The first pause before an overloaded server is asked again, but for doubling and chance.
 const BASE_BACKOFF: Duration = Duration::from_millis(100);
@@ -16,11 +16,16 @@ const MAX_BACKOFF: Duration = Duration::from_secs(10);
 /// `maxAdaptiveRetries` where the connection string gives none.
 pub(crate) const MAX_ADAPTIVE_RETRIES: u32 = 2;
 
+/// `maxWireVersion` of the first server that says itself which writes may be repeated (4.4).
+pub(super) const LABELS_WIRE_VERSION: i32 = 9;
+
 /// What may be sent again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RetryPolicy {
     /// A read that did not get through.
     pub(crate) reads: bool,
+    /// A write that servers know again.
+    pub(crate) writes: bool,
     /// Whatever a server had no time for and did not begin.
     pub(crate) overloads: bool,
     /// How often it is sent again while time is left, not counting overload; without a limit for
@@ -35,6 +40,8 @@ pub(crate) struct RetryPolicy {
 pub(crate) struct Failed {
     /// A read may be sent again.
     pub(crate) reads: bool,
+    /// A write that the server knows again may be sent again.
+    pub(crate) writes: bool,
     /// The server was too busy.
     pub(crate) is_overload: bool,
     /// The server says that nothing has happened yet.
@@ -48,6 +55,7 @@ impl Failed {
     pub(crate) fn of_error(error: &Error) -> Self {
         Self {
             reads: error.says_try_elsewhere() || error.code().is_some_and(codes::is_retryable),
+            writes: error.says_try_elsewhere(),
             is_overload: error.has_label(SYSTEM_OVERLOADED_ERROR),
             is_retryable: error.has_label(RETRYABLE_ERROR),
             base_backoff: None,
@@ -65,10 +73,31 @@ impl Failed {
             .flatten();
         Some(Self {
             reads: error.code.is_some_and(codes::is_retryable),
+            writes: false,
             is_overload: error.has_label(SYSTEM_OVERLOADED_ERROR),
             is_retryable: error.has_label(RETRYABLE_ERROR),
             base_backoff: base.and_then(millis).filter(|base| !base.is_zero()),
         })
+    }
+
+    /// What a reply to a write that the server knows again says: also one that was done, but not
+    /// as durably as was asked.
+    pub(crate) fn of_write(
+        reply: &CommandReply,
+        max_wire_version: i32,
+        is_mongos: bool,
+    ) -> Option<Self> {
+        let refused = reply.server_error().ok()?;
+        let is_refused = refused.is_some();
+        let error = refused.or_else(|| reply.write_concern_error().ok().flatten())?;
+        let writes = if max_wire_version >= LABELS_WIRE_VERSION {
+            error.has_label(RETRYABLE_WRITE_ERROR)
+        } else {
+            // An older router has repeated it itself.
+            (is_refused || !is_mongos) && error.code.is_some_and(codes::is_retryable_write)
+        };
+        let failed = Self::of_reply(reply).unwrap_or_default();
+        Some(Self { writes, ..failed })
     }
 }
 
@@ -103,6 +132,7 @@ impl Retries {
     /// given as a number from 0 to 1.
     pub(crate) fn next(&mut self, failed: &Failed, chance: f64) -> Option<Duration> {
         let is_retryable = (self.policy.reads && failed.reads)
+            || (self.policy.writes && failed.writes)
             || (self.policy.overloads && failed.is_overload && failed.is_retryable);
         if failed.is_overload {
             self.allowed = self.policy.max_adaptive;
@@ -128,18 +158,21 @@ mod tests {
 
     const POLICY: RetryPolicy = RetryPolicy {
         reads: true,
+        writes: false,
         overloads: true,
         has_deadline: false,
         max_adaptive: 2,
     };
     const READ: Failed = Failed {
         reads: true,
+        writes: false,
         is_overload: false,
         is_retryable: false,
         base_backoff: None,
     };
     const OVERLOAD: Failed = Failed {
         reads: false,
+        writes: false,
         is_overload: true,
         is_retryable: true,
         base_backoff: None,
@@ -172,6 +205,16 @@ mod tests {
             max_adaptive: 9,
             ..POLICY
         };
+        let writes = RetryPolicy {
+            reads: false,
+            writes: true,
+            ..POLICY
+        };
+        let write = Failed {
+            reads: false,
+            writes: true,
+            ..READ
+        };
         let busy_read = Failed {
             is_retryable: false,
             reads: true,
@@ -189,6 +232,10 @@ mod tests {
             (POLICY, vec![READ; 5], vec![0]),
             (has_deadline, vec![READ; 5], vec![0; 5]),
             (no_reads, vec![READ; 5], vec![]),
+            (POLICY, vec![write; 5], vec![]),
+            (writes, vec![READ; 5], vec![]),
+            (writes, vec![write; 5], vec![0]),
+            (writes, vec![OVERLOAD, write, write], vec![200, 0]),
             (POLICY, vec![OVERLOAD; 5], vec![200, 400]),
             (has_deadline, vec![OVERLOAD; 5], vec![200, 400]),
             (no_reads, vec![OVERLOAD; 5], vec![200, 400]),
@@ -219,6 +266,45 @@ mod tests {
                 expected,
                 "{policy:?} {failures:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_write_is_repeated_as_the_server_says_or_as_its_age_has_it() {
+        let label = rawdoc! { "l": [RETRYABLE_WRITE_ERROR] };
+        let label = || label.get_array("l").unwrap().to_owned();
+        let none = || bson::RawArrayBuf::new();
+        let refused = |code: i32, labels: bson::RawArrayBuf| {
+            rawdoc! { "ok": 0, "code": code, "errorLabels": labels }
+        };
+        let unsafe_yet = |code: i32, labels: bson::RawArrayBuf| {
+            let error = rawdoc! { "code": code, "errmsg": "" };
+            rawdoc! { "ok": 1, "n": 1, "writeConcernError": error, "errorLabels": labels }
+        };
+        let duplicate = || {
+            let error = rawdoc! { "index": 0, "code": 91, "errmsg": "" };
+            rawdoc! { "ok": 1, "n": 0, "writeErrors": [error] }
+        };
+        // 8 is 4.2, 9 is 4.4; 91 is ShutdownInProgress, 134 for reads only, 64 WriteConcernFailed.
+        for (reply, wire_version, is_mongos, writes) in [
+            (refused(91, none()), 8, false, Some(true)),
+            (refused(91, none()), 8, true, Some(true)),
+            (refused(91, none()), 9, false, Some(false)),
+            (refused(2, label()), 9, false, Some(true)),
+            (refused(2, none()), 8, false, Some(false)),
+            (refused(134, none()), 8, false, Some(false)),
+            (unsafe_yet(91, none()), 8, false, Some(true)),
+            (unsafe_yet(91, none()), 8, true, Some(false)),
+            (unsafe_yet(91, none()), 9, false, Some(false)),
+            (unsafe_yet(91, label()), 9, true, Some(true)),
+            (unsafe_yet(64, none()), 8, false, Some(false)),
+            (duplicate(), 8, false, None),
+            (rawdoc! { "ok": 1, "n": 1 }, 9, false, None),
+        ] {
+            let shown = format!("{reply:?} {wire_version} {is_mongos}");
+            let failed =
+                Failed::of_write(&CommandReply::new(reply.into()), wire_version, is_mongos);
+            assert_eq!(failed.map(|failed| failed.writes), writes, "{shown}");
         }
     }
 

@@ -67,7 +67,6 @@ impl PooledConnection {
     /// Belongs to an operation from now on.
     pub(super) fn begin(&mut self, operation: Operation) {
         self.operation = Some(operation);
-        self.operation_id = self.pool.context.events.next_operation();
     }
 
     /// Takes the stream out, so that dropping this checks nothing in.
@@ -80,13 +79,8 @@ impl PooledConnection {
         self.id
     }
 
-    /// The number that the commands on it are published with.
-    pub(crate) fn operation_id(&self) -> u64 {
-        self.operation_id
-    }
-
-    /// Lets its commands count as part of an operation that has begun before.
-    pub(crate) fn continue_operation(&mut self, operation_id: u64) {
+    /// Publishes its commands with this number, their operation's.
+    pub(crate) fn count_to(&mut self, operation_id: u64) {
         self.operation_id = operation_id;
     }
 

@@ -1,7 +1,7 @@
 //! Server sessions in use, and the sessions of one client taken together.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -43,11 +43,13 @@ impl Sessions {
             id: bson::Uuid::new().bytes(),
             last_use: now,
             is_dirty: false,
+            last_write: 0,
         });
         Arc::new(Lease {
             id: session.id,
             last_use: Mutex::new(session.last_use),
             is_dirty: AtomicBool::new(false),
+            last_write: AtomicI64::new(session.last_write),
             sessions: Arc::clone(self),
         })
     }
@@ -77,6 +79,7 @@ pub(crate) struct Lease {
     id: SessionId,
     last_use: Mutex<Instant>,
     is_dirty: AtomicBool,
+    last_write: AtomicI64,
     sessions: Arc<Sessions>,
 }
 
@@ -87,6 +90,11 @@ impl Lease {
 
     pub(crate) fn is_dirty(&self) -> bool {
         self.is_dirty.load(Ordering::Relaxed)
+    }
+
+    /// A number for a write that may be repeated, higher than any before in this session.
+    pub(crate) fn next_write(&self) -> i64 {
+        self.last_write.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Marks that the session goes out with a command. Unless the guard hears of an answer, the
@@ -110,6 +118,7 @@ impl Drop for Lease {
             id: self.id,
             last_use: *self.last_use.lock().unwrap_or_else(PoisonError::into_inner),
             is_dirty: self.is_dirty(),
+            last_write: self.last_write.load(Ordering::Relaxed),
         };
         let timeout = self.sessions.timeout();
         self.sessions.lock().put(session, now(), timeout);

@@ -18,6 +18,8 @@ pub(crate) struct ServerSession {
     pub(crate) last_use: Instant,
     /// A command in it may still be running, as after a failure of the network.
     pub(crate) is_dirty: bool,
+    /// The number of the last write in it that may be repeated; 0 before the first.
+    pub(crate) last_write: i64,
 }
 
 impl ServerSession {

@@ -7,7 +7,7 @@ use super::{Snapshot, Topology};
 impl fmt::Display for Topology {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let snapshot = self.snapshots.borrow().clone();
-        write!(f, "topology {}", self.logs.topology_id)?;
+        write!(f, "topology {}", self.id())?;
         if snapshot.closed {
             f.write_str(" (shut down)")?;
         }

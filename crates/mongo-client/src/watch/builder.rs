@@ -24,6 +24,7 @@ use crate::client::Client;
 use crate::command::CommandOptions;
 use crate::deadline::Deadline;
 use crate::error::{Error, Misuse, Result};
+use crate::operation::Intent;
 use crate::session::ClientSession;
 
 /// A change stream to be; `.await` opens it.
@@ -49,7 +50,7 @@ pub struct Watch {
 impl Watch {
     pub(crate) fn new(client: Client, target: WatchTarget) -> Self {
         let command = CommandOptions {
-            is_read: true,
+            intent: Intent::Read,
             ..CommandOptions::default()
         };
         Self {

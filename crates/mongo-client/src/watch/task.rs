@@ -20,7 +20,7 @@ use crate::client::Client;
 use crate::command::Resolved;
 use crate::deadline::{Deadline, Late};
 use crate::error::{Error, Misuse, Result};
-use crate::operation::{Beside, Bound, Context, Failed, Retries, RetryPolicy};
+use crate::operation::{Beside, Bound, Context, Failed, Intent, Retries, RetryPolicy};
 use crate::session::ActiveSession;
 use crate::spans::OperationSpan;
 use crate::tasks::{now, sleep_until};
@@ -448,7 +448,7 @@ async fn get_more(
     tokio::pin!(outdated);
     let mut retries = Retries::new(RetryPolicy {
         reads: false,
-        ..client.retry_policy(true, deadline)
+        ..client.retry_policy(Intent::Read, deadline)
     });
     let beside = Beside {
         limit: Some(limit),
@@ -564,6 +564,7 @@ fn failure_kind(error: &Error) -> FailureKind {
         Error::Tls { failure, .. } if failure.is_hang_up() => FailureKind::Network,
         Error::Tls { .. } => FailureKind::Authentication,
         Error::Shutdown => FailureKind::Shutdown,
+        Error::RetryableWrite(source) => failure_kind(source),
         Error::Uri(_)
         | Error::Dns { .. }
         | Error::Misuse(_)

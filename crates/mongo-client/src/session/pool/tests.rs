@@ -10,6 +10,7 @@ fn session(number: u8, last_use: Instant) -> ServerSession {
         id: [number; 16],
         last_use,
         is_dirty: false,
+        last_write: i64::from(number),
     }
 }
 
@@ -125,7 +126,7 @@ proptest! {
                         next += 1;
                         let mut id = [0; 16];
                         id[..8].copy_from_slice(&next.to_le_bytes());
-                        ServerSession { id, last_use: now, is_dirty: false }
+                        ServerSession { id, last_use: now, is_dirty: false, last_write: 0 }
                     });
                     prop_assert!(!taken.is_dirty);
                     prop_assert!(now - taken.last_use <= 29 * MINUTE);
