@@ -53,6 +53,7 @@ pub const FOLDERS: &[(&str, &str, &str)] = &[
     ("causal-consistency", "causal-consistency/tests", "causal_consistency"),
     ("versioned-api", "versioned-api/tests", "versioned-api"),
     ("retryable-reads", "retryable-reads/tests/unified", "retryable_reads/unified"),
+    ("retryable-writes", "retryable-writes/tests/unified", "retryable_writes/unified"),
     ("csot", "client-side-operations-timeout/tests", "csot"),
     ("client-backpressure", "client-backpressure/tests", "client-backpressure"),
     ("load-balancers", "load-balancers/tests", "load_balancer"),

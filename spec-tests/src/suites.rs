@@ -73,6 +73,7 @@ pub const SUITES: &[Suite] = &[
     unified("causal-consistency"),
     unified("versioned-api"),
     unified("retryable-reads"),
+    unified("retryable-writes"),
     unified("csot"),
     unified("client-backpressure"),
     unified("load-balancers"),

@@ -14,8 +14,8 @@ use super::stop::{Run, Stop};
 /// Why an operation has no result.
 #[derive(Debug)]
 pub(super) enum OpError {
-    /// The client says so.
-    Client(Box<Error>),
+    /// The client says so; beside it, what was done all the same.
+    Client(Box<Error>, Option<Bson>),
     /// The server took the command, and could not do all of it.
     Write(Box<WriteError>),
     /// A helper of this runner refuses to send it.
@@ -40,7 +40,7 @@ pub(super) type Op<T> = Result<T, OpError>;
 
 impl From<Error> for OpError {
     fn from(error: Error) -> Self {
-        Self::Client(Box::new(error))
+        Self::Client(Box::new(error), None)
     }
 }
 
@@ -87,7 +87,7 @@ impl OpError {
 
     fn message(&self) -> String {
         match self {
-            Self::Client(error) => {
+            Self::Client(error, _) => {
                 let mut text = error.to_string();
                 let mut source = std::error::Error::source(&**error);
                 while let Some(error) = source {
@@ -110,7 +110,7 @@ impl OpError {
     /// The reply of the server that says what went wrong.
     fn reply(&self) -> Option<Document> {
         match self {
-            Self::Client(error) => {
+            Self::Client(error, _) => {
                 let error = server_error(error)?;
                 Some(document(error.reply.as_raw()))
             }
@@ -121,7 +121,9 @@ impl OpError {
 
     fn is_of_server(&self) -> bool {
         match self {
-            Self::Client(error) => server_error(error).is_some() && !error.is_operation_timeout(),
+            Self::Client(error, _) => {
+                server_error(error).is_some() && !error.is_operation_timeout()
+            }
             Self::Write(_) => true,
             _ => false,
         }
@@ -129,7 +131,7 @@ impl OpError {
 
     fn has_label(&self, label: &str, wrapper: Option<&dyn Wrapper>) -> bool {
         let has = match self {
-            Self::Client(error) => {
+            Self::Client(error, _) => {
                 let of_server = server_error(error);
                 of_server.map_or_else(|| error.has_label(label), |error| error.has_label(label))
             }
@@ -198,6 +200,7 @@ impl OpError {
         }
         let result = match &self {
             Self::Write(error) => error.result.as_ref(),
+            Self::Client(_, result) => result.as_ref(),
             _ => None,
         };
         match &expected.result {
@@ -238,7 +241,7 @@ impl OpError {
     }
 
     fn is_timeout(&self) -> bool {
-        matches!(self, Self::Client(error) if error.is_operation_timeout())
+        matches!(self, Self::Client(error, _) if error.is_operation_timeout())
     }
 }
 

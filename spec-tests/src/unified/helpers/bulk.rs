@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use bson::{Bson, Document, doc};
 
 use super::Given;
-use super::call::{Call, Kind};
-use super::write::{delete_statement, identified, number, update_statement};
+use super::call::Call;
+use super::write::{delete_statement, identified, kind_of, number, update_statement};
 use crate::unified::arguments::{Arguments, Required};
 use crate::unified::case::Yield;
 use crate::unified::entities::Target;
@@ -51,8 +51,15 @@ pub(super) async fn write(target: &Target, given: Given) -> Op<Yield> {
             common.timeout = Some(left.max(Duration::from_nanos(1)));
         }
         let given = (Arguments::new(Document::new()), common.clone());
-        let call = Call::new((command, Kind::Write), target, given)?;
-        let reply = call.run(target).await?;
+        let kind = kind_of(&command);
+        let call = Call::new((command, kind), target, given)?;
+        let reply = match call.run(target).await {
+            Ok(reply) => reply,
+            Err(OpError::Client(error, _)) => {
+                return Err(OpError::Client(error, Some(result.document())));
+            }
+            Err(other) => return Err(other),
+        };
         result.add(&batch, &reply);
         if let Some(error) = WriteError::of(&reply) {
             failed = Some(error);

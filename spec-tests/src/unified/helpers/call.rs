@@ -27,6 +27,8 @@ pub(super) enum Kind {
     Once,
     /// A write that obeys a write concern.
     Write,
+    /// Such a write of single documents, which servers know again when it is sent again.
+    WriteOnce,
     /// A write of what was read.
     ReadAndWrite,
 }
@@ -159,7 +161,10 @@ impl Call {
     pub(super) async fn run(self, target: &Target) -> Op<Document> {
         let raw = raw(&self.command)?;
         let database = target.handle();
-        let command = say!(self, target, database.run_command(&raw));
+        let mut command = say!(self, target, database.run_command(&raw));
+        if matches!(self.kind, Kind::WriteOnce) {
+            command = command.as_write();
+        }
         let reply = command.await?;
         Ok(document(reply.document().as_raw()))
     }
@@ -185,7 +190,7 @@ impl Call {
             ),
             Kind::ReadAndWrite => (None, Some(target.read_concern.clone().unwrap_or_default())),
             // A causally consistent session has something to say beside writes, too.
-            Kind::Write => (
+            Kind::Write | Kind::WriteOnce => (
                 None,
                 self.common.session.as_ref().map(|_| ReadConcern::default()),
             ),
@@ -195,7 +200,7 @@ impl Call {
 
 impl Kind {
     fn writes(&self) -> bool {
-        matches!(self, Self::Write | Self::ReadAndWrite)
+        matches!(self, Self::Write | Self::WriteOnce | Self::ReadAndWrite)
     }
 }
 

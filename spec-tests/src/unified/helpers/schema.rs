@@ -56,7 +56,7 @@ pub(super) async fn drop_collection(target: &Target, given: Given) -> Op<Yield> 
     let name = arguments.text("collection").required("collection")?;
     match run(doc! { "drop": name }, target, (arguments, common)).await {
         // To drop what is not there is done already.
-        Err(OpError::Client(error)) if error.code() == Some(NAMESPACE_NOT_FOUND) => {
+        Err(OpError::Client(error, _)) if error.code() == Some(NAMESPACE_NOT_FOUND) => {
             Ok(Yield::Nothing)
         }
         other => other,

@@ -186,11 +186,28 @@ pub(super) async fn find_one_and(name: &str, target: &Target, given: Given) -> O
 
 /// Sends a write, whose reply must tell of no error.
 async fn run(command: Document, target: &Target, given: (Arguments, Common)) -> Op<Document> {
-    let call = Call::new((command, Kind::Write), target, given)?;
+    let kind = kind_of(&command);
+    let call = Call::new((command, kind), target, given)?;
     let reply = call.run(target).await?;
     match WriteError::of(&reply) {
         Some(error) => Err(OpError::Write(Box::new(error))),
         None => Ok(reply),
+    }
+}
+
+/// Whether one statement of a write may change many documents.
+pub(super) fn kind_of(command: &Document) -> Kind {
+    let list = |key: &str| command.get_array(key).map_or(&[][..], Vec::as_slice).iter();
+    let statements = list("updates").chain(list("deletes"));
+    let mut statements = statements.filter_map(Bson::as_document);
+    let is_of_many = |statement: &Document| {
+        statement.get_bool("multi").unwrap_or(false)
+            || statement.get_i32("limit").is_ok_and(|limit| limit == 0)
+    };
+    if statements.any(is_of_many) {
+        Kind::Write
+    } else {
+        Kind::WriteOnce
     }
 }
 
