@@ -21,6 +21,7 @@ mod requirements;
 mod run;
 mod runner;
 mod schema;
+mod spans;
 mod stop;
 mod threads;
 mod uri;

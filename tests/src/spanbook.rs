@@ -2,18 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use testbed::journal::Journal;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
-static SPANS: Mutex<Vec<Kept>> = Mutex::new(Vec::new());
-static NEWS: Notify = Notify::const_new();
+static SPANS: LazyLock<Journal<Vec<Kept>>> = LazyLock::new(Journal::default);
 
 /// How long is waited for what is to happen at some time.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -68,15 +67,13 @@ pub fn open() {
 /// The spans of one topology so far.
 #[must_use]
 pub fn of(topology: u64) -> Vec<Kept> {
-    let topology = i64::try_from(topology).ok();
-    let is_its = |span: &&Kept| span.numbers.get("topologyId").copied() == topology;
-    spans().iter().filter(is_its).cloned().collect()
+    its(&SPANS.read(), topology)
 }
 
 /// What the span that another one is in is called; `None` if it is in none.
 #[must_use]
 pub fn parent_of(span: &Kept) -> Option<String> {
-    let spans = spans();
+    let spans = SPANS.read();
     let parent = spans.get(span.parent?)?;
     Some(parent.name().to_owned())
 }
@@ -86,23 +83,17 @@ pub fn parent_of(span: &Kept) -> Option<String> {
 /// # Panics
 /// When they are not so in time.
 pub async fn until(topology: u64, are_right: impl Fn(&[Kept]) -> bool) -> Vec<Kept> {
-    let wait = async {
-        loop {
-            let mut news = std::pin::pin!(NEWS.notified());
-            news.as_mut().enable();
-            let found = of(topology);
-            if are_right(&found) {
-                return found;
-            }
-            news.await;
-        }
-    };
-    let found = tokio::time::timeout(PATIENCE, wait).await;
-    found.unwrap_or_else(|_| panic!("only these: {:#?}", of(topology)))
+    let suffices = |spans: &Vec<Kept>| are_right(&its(spans, topology));
+    let is_right = SPANS.wait(PATIENCE, suffices).await;
+    let found = of(topology);
+    assert!(is_right, "only these: {found:#?}");
+    found
 }
 
-fn spans() -> MutexGuard<'static, Vec<Kept>> {
-    SPANS.lock().unwrap_or_else(PoisonError::into_inner)
+fn its(spans: &[Kept], topology: u64) -> Vec<Kept> {
+    let topology = i64::try_from(topology).ok();
+    let is_its = |span: &&Kept| span.numbers.get("topologyId").copied() == topology;
+    spans.iter().filter(is_its).cloned().collect()
 }
 
 struct Keeper;
@@ -115,37 +106,43 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Keeper {
         let metadata = attributes.metadata();
         let span = context.span(id).expect("it is being opened");
         let parent = span.parent().and_then(|parent| number(&parent));
-        let mut spans = spans();
-        let mut kept = Kept {
-            number: spans.len(),
-            parent,
-            kind: metadata.name(),
-            level: *metadata.level(),
-            target: metadata.target(),
-            fields: BTreeMap::new(),
-            numbers: BTreeMap::new(),
-            is_closed: false,
-        };
-        attributes.record(&mut kept);
-        span.extensions_mut().insert(Number(kept.number));
-        spans.push(kept);
+        SPANS.write(|spans| {
+            let mut kept = Kept {
+                number: spans.len(),
+                parent,
+                kind: metadata.name(),
+                level: *metadata.level(),
+                target: metadata.target(),
+                fields: BTreeMap::new(),
+                numbers: BTreeMap::new(),
+                is_closed: false,
+            };
+            attributes.record(&mut kept);
+            span.extensions_mut().insert(Number(kept.number));
+            spans.push(kept);
+        });
     }
 
     fn on_record(&self, id: &Id, values: &Record<'_>, context: Context<'_, S>) {
-        let found = context.span(id).and_then(|span| number(&span));
-        if let Some(kept) = spans().get_mut(found.unwrap_or(usize::MAX)) {
-            values.record(kept);
-        }
-        NEWS.notify_waiters();
+        change(id, &context, |kept| values.record(kept));
     }
 
     fn on_close(&self, id: Id, context: Context<'_, S>) {
-        let found = context.span(&id).and_then(|span| number(&span));
-        if let Some(kept) = spans().get_mut(found.unwrap_or(usize::MAX)) {
-            kept.is_closed = true;
-        }
-        NEWS.notify_waiters();
+        change(&id, &context, |kept| kept.is_closed = true);
     }
+}
+
+fn change<S: Subscriber + for<'a> LookupSpan<'a>>(
+    id: &Id,
+    context: &Context<'_, S>,
+    how: impl FnOnce(&mut Kept),
+) {
+    let found = context.span(id).and_then(|span| number(&span));
+    SPANS.write(|spans| {
+        if let Some(kept) = found.and_then(|number| spans.get_mut(number)) {
+            how(kept);
+        }
+    });
 }
 
 fn number<'a, R: LookupSpan<'a>>(

@@ -16,6 +16,7 @@ use super::errors::{Op, OpError};
 use super::logs::Logs;
 use super::matching::Matcher;
 use super::schema::{ClientEntity, Entity, Expected, Operation, SessionEntity};
+use super::spans::Spans;
 use super::stop::{Run, Stop};
 use super::threads::Thread;
 use super::{helpers, runner};
@@ -27,6 +28,7 @@ pub(super) struct Case {
     pub(super) extra: ExtraOptions,
     pub(super) entities: Entities,
     pub(super) logs: Logs,
+    pub(super) spans: Spans,
     pub(super) uses_fail_points: bool,
     /// The fail points that were set, and where.
     fail_points: Mutex<Vec<(ServerAddress, String)>>,
@@ -48,13 +50,15 @@ impl Case {
     pub(super) fn new(
         deployment: &Deployment,
         extra: &ExtraOptions,
-        (logs, uses_fail_points): (Logs, bool),
+        (logs, spans): (Logs, Spans),
+        uses_fail_points: bool,
     ) -> Arc<Self> {
         Arc::new(Self {
             deployment: deployment.clone(),
             extra: extra.clone(),
             entities: Entities::default(),
             logs,
+            spans,
             uses_fail_points,
             fail_points: Mutex::default(),
         })

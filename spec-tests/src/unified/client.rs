@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bson::Document;
 use mongo_client::uri::{ConnectionString, ServerAddress};
-use mongo_client::{Client, ClientOptions, ServerApi, ServerApiVersion};
+use mongo_client::{Client, ClientOptions, ServerApi, ServerApiVersion, TracingOptions};
 
 use super::deployment::{Deployment, ExtraOptions, TopologyKind};
 use super::events::{EventLog, document};
@@ -27,6 +27,7 @@ pub(super) struct CaseClient {
     pub(super) events: Arc<EventLog>,
     pub(super) logs: ClientLogs,
     pub(super) log_levels: Option<LogLevels>,
+    pub(super) is_traced: bool,
     /// The write concern of its connection string, as commands carry it.
     pub(super) write_concern: Option<Document>,
     /// `timeoutMS` of its connection string.
@@ -60,7 +61,9 @@ impl CaseClient {
             events.keep();
         }
         let listener = events.listener();
-        let mut options = ClientOptions::from(uri).max_log_document_length(LOGGED);
+        let mut options = ClientOptions::from(uri)
+            .max_log_document_length(LOGGED)
+            .tracing(tracing(entity));
         options = match &around.extra.wrapper {
             None => options.on_event(listener),
             Some(wrapper) => {
@@ -92,6 +95,7 @@ impl CaseClient {
             events,
             logs: ClientLogs { topology, start },
             log_levels: entity.observe_log_messages.clone(),
+            is_traced: entity.observe_tracing_messages.is_some(),
             write_concern: write_concern.filter(|concern| !concern.is_empty()),
             timeout,
             stored_events: stored.collect(),
@@ -134,6 +138,16 @@ fn connection_string(entity: &ClientEntity, around: Surroundings<'_>) -> Run<Uri
         uri.set("heartbeatFrequencyMS", SHORT_HEARTBEAT);
     }
     Ok(uri)
+}
+
+/// Spans only where they are asked for, whatever the environment says.
+fn tracing(entity: &ClientEntity) -> TracingOptions {
+    let observed = entity.observe_tracing_messages;
+    let has_text = observed.is_some_and(|observed| observed.enable_command_payload);
+    let mut tracing = TracingOptions::default();
+    tracing.enabled = Some(observed.is_some());
+    tracing.query_text_max_length = Some(if has_text { LOGGED } else { 0 });
+    tracing
 }
 
 fn server_api(entity: &ServerApiEntity) -> Run<ServerApi> {

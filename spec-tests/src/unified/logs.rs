@@ -5,8 +5,8 @@ use std::fmt;
 use bson::{Bson, Document};
 use testbed::journal::Journal;
 use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
 use tracing::{Level, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Layer};
 
 use super::events::GRACE;
 use super::matching::Matcher;
@@ -16,8 +16,7 @@ use super::stop::{Problem, Run, Stop, diff};
 /// What stands in the log where a secret was.
 const REDACTED: &str = "REDACTED";
 
-/// The messages of all clients of one case. A subscriber of its own for each case, so that cases
-/// that run beside each other do not see each other's.
+/// The messages of all clients of one case.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Logs(Journal<Vec<Message>>);
 
@@ -128,13 +127,13 @@ fn check(expected: &ExpectedLog, message: &Message, matcher: Matcher<'_>) -> Run
     }
 }
 
-impl Subscriber for Logs {
+impl<S: Subscriber> Layer<S> for Logs {
     // Whoever asks before it puts a message together asks with what is no event yet.
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        !metadata.is_span() && component(metadata.target()).is_some()
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        metadata.is_span() || component(metadata.target()).is_some()
     }
 
-    fn event(&self, event: &tracing::Event<'_>) {
+    fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
         let metadata = event.metadata();
         let Some(component) = component(metadata.target()) else {
             return;
@@ -150,19 +149,6 @@ impl Subscriber for Logs {
         };
         self.0.write(|messages| messages.push(message));
     }
-
-    // Spans are not looked at; all of them are the same one.
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
 }
 
 fn component(target: &str) -> Option<LogComponent> {
@@ -185,9 +171,9 @@ fn level(level: Level) -> LogLevel {
     }
 }
 
-/// The fields of a message under their names, the text itself as `message`.
-#[derive(Default)]
-struct Fields(Document);
+/// The fields of a message or a span under their names, a message's text as `message`.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fields(pub(super) Document);
 
 impl Visit for Fields {
     fn record_f64(&mut self, field: &Field, value: f64) {

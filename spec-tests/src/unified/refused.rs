@@ -20,9 +20,6 @@ const OPERATIONS: &[(&str, &str)] = &[
 
 /// Names what a case asks for, if it is refused.
 pub(super) fn reason(test: &Test) -> Option<&'static str> {
-    if test.expect_tracing_messages.is_some() {
-        return Some("OpenTelemetry");
-    }
     let asked = |operation: &Operation| {
         let refused = OPERATIONS.iter().find(|(name, _)| *name == operation.name);
         refused.map(|(_, what)| *what)

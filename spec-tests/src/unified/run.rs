@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bson::Bson;
 use tokio::runtime::Builder;
+use tracing_subscriber::layer::SubscriberExt;
 
 use super::case::Case;
 use super::client::CaseClient;
@@ -13,6 +14,7 @@ use super::entities::Held;
 use super::internal::Internal;
 use super::logs::Logs;
 use super::schema::{File, Operation, Test};
+use super::spans::Spans;
 use super::stop::{Problem, Run, Stop};
 use super::{Failure, Outcome, refused};
 
@@ -22,7 +24,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// How long each thing may take that is cleared away after a case.
 const CLEARING_LIMIT: Duration = Duration::from_secs(5);
 
-/// Runs a case, in a runtime and with a collector of logs of its own.
+/// Runs a case, in a runtime and with a collector of logs and spans of its own, so that cases that
+/// run beside each other do not see each other's.
 pub(super) fn case(file: &File, case: usize, around: (&Deployment, &ExtraOptions)) -> Outcome {
     let Some(test) = file.tests.get(case) else {
         return failed(Problem {
@@ -46,11 +49,13 @@ pub(super) fn case(file: &File, case: usize, around: (&Deployment, &ExtraOptions
             });
         }
     };
-    let logs = Logs::default();
+    let (logs, spans) = (Logs::default(), Spans::default());
     let (deployment, extra) = around;
     let uses_fail_points = test.operations.iter().any(sets_fail_point);
-    let case = Case::new(deployment, extra, (logs.clone(), uses_fail_points));
-    tracing::subscriber::with_default(logs, || runtime.block_on(run(&case, file, test)))
+    let observed = (logs.clone(), spans.clone());
+    let case = Case::new(deployment, extra, observed, uses_fail_points);
+    let subscriber = tracing_subscriber::registry().with(logs).with(spans);
+    tracing::subscriber::with_default(subscriber, || runtime.block_on(run(&case, file, test)))
 }
 
 fn sets_fail_point(operation: &Operation) -> bool {
@@ -148,6 +153,20 @@ async fn check(case: &Case, test: &Test, internal: &Internal) -> Run {
         let checked = case.logs.check(expected, whose, case.matcher()).await;
         checked.map_err(|stop| stop.at(&expected.client))?;
     }
+    for expected in test
+        .expect_tracing_messages
+        .iter()
+        .flat_map(|all| all.iter())
+    {
+        let client = case.entities.client(&expected.client)?;
+        if !client.is_traced {
+            let message = format!("the spans of {} are not observed", expected.client);
+            return Err(Stop::fail(message));
+        }
+        let topology = client.logs.topology;
+        let checked = case.spans.check(expected, topology, case.matcher()).await;
+        checked.map_err(|stop| stop.at(&expected.client))?;
+    }
     for data in test.outcome.iter().flat_map(|all| all.iter()) {
         internal.check(data).await?;
     }
@@ -174,7 +193,7 @@ fn clients(case: &Case) -> Vec<Arc<CaseClient>> {
     all.filter_map(client).collect()
 }
 
-/// What all clients have published and logged, client by client.
+/// What all clients have published, logged and traced.
 fn lines(case: &Case) -> Vec<String> {
     let mut lines = Vec::new();
     for (name, held) in case.entities.all() {
@@ -194,5 +213,7 @@ fn lines(case: &Case) -> Vec<String> {
             .into_iter()
             .map(|line| format!("log: {line}")),
     );
+    let spans = case.spans.lines().into_iter();
+    lines.extend(spans.map(|line| format!("span: {line}")));
     lines
 }

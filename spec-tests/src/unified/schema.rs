@@ -18,7 +18,8 @@ pub(super) use self::entity::{
     ServerApiEntity, SessionEntity,
 };
 pub(super) use self::expectation::{
-    ExpectedError, ExpectedEvent, ExpectedEvents, ExpectedLog, ExpectedLogs,
+    ExpectedError, ExpectedEvent, ExpectedEvents, ExpectedLog, ExpectedLogs, ExpectedSpan,
+    ExpectedSpans,
 };
 pub(super) use self::operation::{Expected, Operation};
 use self::value::{AnyObject, NonEmptyDocument, present};
@@ -60,7 +61,7 @@ pub(super) struct Test {
     #[serde(default, deserialize_with = "present")]
     pub(super) expect_log_messages: Option<NonEmpty<ExpectedLogs>>,
     #[serde(default, deserialize_with = "present")]
-    pub(super) expect_tracing_messages: Option<NonEmpty<expectation::ExpectedSpans>>,
+    pub(super) expect_tracing_messages: Option<NonEmpty<ExpectedSpans>>,
     #[serde(default, deserialize_with = "present")]
     pub(super) outcome: Option<NonEmpty<CollectionData>>,
 }

@@ -41,6 +41,8 @@ pub(super) struct Call {
     common: Common,
     /// What goes beside every getMore.
     comment: Option<Bson>,
+    /// The operation's name, where it is not the command's.
+    operation: Option<&'static str>,
 }
 
 /// How a cursor is to be iterated.
@@ -97,6 +99,9 @@ macro_rules! say {
         if let Some(concern) = concern {
             command = command.read_concern(concern);
         }
+        if let Some(operation) = $call.operation {
+            command = command.operation_name(operation);
+        }
         command
     }};
 }
@@ -134,6 +139,7 @@ impl Call {
             kind,
             common,
             comment,
+            operation: None,
         })
     }
 
@@ -154,7 +160,14 @@ impl Call {
             kind,
             common,
             comment: None,
+            operation: None,
         })
+    }
+
+    /// The same as an operation of this name.
+    pub(super) fn named(mut self, operation: &'static str) -> Self {
+        self.operation = Some(operation);
+        self
     }
 
     /// Sends the command; its reply.

@@ -14,7 +14,10 @@ const NAMESPACE_NOT_FOUND: i32 = 26;
 
 /// Runs a command of which nothing but success matters.
 pub(super) async fn run(command: Document, target: &Target, given: Given) -> Op<Yield> {
-    let call = Call::new((command, Kind::Write), target, given)?;
+    succeed(Call::new((command, Kind::Write), target, given)?, target).await
+}
+
+async fn succeed(call: Call, target: &Target) -> Op<Yield> {
     let reply = call.run(target).await?;
     match WriteError::of(&reply) {
         Some(error) => Err(OpError::Write(Box::new(error))),
@@ -47,14 +50,17 @@ pub(super) async fn create_collection(target: &Target, given: Given) -> Op<Yield
         "encryptedFields",
     ];
     arguments.copy(&plain, &mut command);
-    run(command, target, (arguments, common)).await?;
+    let call = Call::new((command, Kind::Write), target, (arguments, common))?;
+    succeed(call.named("createCollection"), target).await?;
     Ok(Yield::Target(Box::new(collection)))
 }
 
 pub(super) async fn drop_collection(target: &Target, given: Given) -> Op<Yield> {
     let (mut arguments, common) = given;
     let name = arguments.text("collection").required("collection")?;
-    match run(doc! { "drop": name }, target, (arguments, common)).await {
+    let command = doc! { "drop": name };
+    let call = Call::new((command, Kind::Write), target, (arguments, common))?;
+    match succeed(call.named("dropCollection"), target).await {
         // To drop what is not there is done already.
         Err(OpError::Client(error, _)) if error.code() == Some(NAMESPACE_NOT_FOUND) => {
             Ok(Yield::Nothing)

@@ -37,12 +37,8 @@ pub(in crate::unified) struct ClientEntity {
     pub(in crate::unified) observe_sensitive_commands: bool,
     #[serde(default, deserialize_with = "present")]
     pub(in crate::unified) observe_log_messages: Option<LogLevels>,
-    #[serde(
-        default,
-        rename = "observeTracingMessages",
-        deserialize_with = "present"
-    )]
-    _observe_tracing_messages: Option<TracingOptions>,
+    #[serde(default, deserialize_with = "present")]
+    pub(in crate::unified) observe_tracing_messages: Option<ObservedTracing>,
     #[serde(default, deserialize_with = "present")]
     pub(in crate::unified) server_api: Option<ServerApiEntity>,
     #[serde(default, deserialize_with = "present")]
@@ -154,11 +150,13 @@ pub(in crate::unified) enum LogLevel {
     Trace,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+/// What spans are to tell.
+#[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub(in crate::unified) struct TracingOptions {
-    #[serde(default, rename = "enableCommandPayload")]
-    _enable_command_payload: bool,
+pub(in crate::unified) struct ObservedTracing {
+    /// Whether they hold the text of commands.
+    #[serde(default)]
+    pub(in crate::unified) enable_command_payload: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::entity::{EventName, LogComponent, LogLevel};
-use super::value::{AnyObject, Ejson, EjsonDocument, NonEmpty, not_empty_object, present};
+use super::value::{Ejson, EjsonDocument, NonEmpty, not_empty_object, present};
 
 /// What an error must be like; at least one thing is said of it.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -311,24 +311,22 @@ pub(in crate::unified) struct ExpectedLog {
     pub(in crate::unified) failure_is_redacted: Option<bool>,
 }
 
-/// Spans of OpenTelemetry; read so that malformed files are refused.
+/// The spans that a client is to have, in the order in which they begin.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-#[expect(dead_code, reason = "only their types matter")]
 pub(in crate::unified) struct ExpectedSpans {
-    client: String,
-    #[serde(default)]
-    ignore_extra_spans: bool,
-    spans: NonEmpty<ExpectedSpan>,
+    pub(in crate::unified) client: String,
+    #[serde(default, rename = "ignoreExtraSpans")]
+    pub(in crate::unified) ignore_extra: bool,
+    pub(in crate::unified) spans: NonEmpty<ExpectedSpan>,
 }
 
-/// See [`ExpectedSpans`].
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "only their types matter")]
 pub(in crate::unified) struct ExpectedSpan {
-    name: String,
-    attributes: AnyObject,
+    pub(in crate::unified) name: String,
+    pub(in crate::unified) attributes: EjsonDocument,
+    /// The spans in this one.
     #[serde(default, deserialize_with = "present")]
-    nested: Option<NonEmpty<ExpectedSpan>>,
+    pub(in crate::unified) nested: Option<NonEmpty<ExpectedSpan>>,
 }
