@@ -5,7 +5,7 @@ use std::time::Duration;
 use mongo_change_stream::{Action, FailureKind, Input, StreamConfig, WatchOptions};
 
 use crate::harness::{
-    Stream, batch, encode, event, invalidated, prefetch, resumable, resume_after, start_of,
+    Stream, batch, event, invalidated, prefetch, resumable, resume_after, start_of,
     without_prefetch,
 };
 
@@ -21,13 +21,7 @@ fn streaming(mut config: StreamConfig, events: &[&str]) -> Stream {
 }
 
 fn streamed(stream: &mut Stream, events: &[&str], end: &str) {
-    stream.command = None;
-    stream.reading = false;
-    let max_wire_version = stream.wire;
-    stream.handle(Input::StreamedReplyReceived {
-        reply: encode(&batch(1, events, end)),
-        max_wire_version,
-    });
+    stream.streamed(&batch(1, events, end));
 }
 
 #[test]
@@ -56,7 +50,6 @@ fn the_next_reply_is_read_and_not_asked_for_when_there_is_room() {
 #[test]
 fn a_reply_without_more_to_come_is_followed_by_a_get_more() {
     let mut stream = streaming(prefetch(9, 1 << 20), &["a"]);
-    stream.reading = false;
     stream.reply(&batch(1, &["b"], "r"));
     assert!(stream.get_more().exhaust);
     assert!(!stream.reading);
@@ -81,7 +74,6 @@ fn empty_replies_that_come_unasked_are_not_slowed_down() {
 fn failures_on_the_way_are_resumed() {
     for is_error in [false, true] {
         let mut stream = streaming(prefetch(9, 1 << 20), &["a"]);
-        stream.reading = false;
         if is_error {
             stream.reply(&resumable());
         } else {
@@ -105,7 +97,6 @@ fn closing_on_the_way_kills_the_cursor_and_unbinds() {
 #[test]
 fn the_end_of_the_cursor_is_the_end() {
     let mut stream = streaming(prefetch(9, 1 << 20), &["a"]);
-    stream.reading = false;
     stream.reply(&invalidated(0, &["drop"], "gone"));
     assert!(matches!(stream.finished, Some(Ok(()))));
 }

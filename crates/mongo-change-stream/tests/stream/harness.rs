@@ -195,7 +195,7 @@ impl Stream {
     }
 
     pub(crate) fn reply(&mut self, reply: &Document) {
-        self.command = None;
+        (self.command, self.reading) = (None, false);
         let max_wire_version = self.wire;
         self.handle(Input::ReplyReceived {
             reply: encode(reply),
@@ -203,8 +203,18 @@ impl Stream {
         });
     }
 
+    /// A reply behind which the server sends another one unasked.
+    pub(crate) fn streamed(&mut self, reply: &Document) {
+        (self.command, self.reading) = (None, false);
+        let max_wire_version = self.wire;
+        self.handle(Input::StreamedReplyReceived {
+            reply: encode(reply),
+            max_wire_version,
+        });
+    }
+
     pub(crate) fn fail(&mut self, kind: FailureKind) {
-        self.command = None;
+        (self.command, self.reading) = (None, false);
         self.handle(Input::CommandFailed {
             failure: Failure::from(kind),
         });

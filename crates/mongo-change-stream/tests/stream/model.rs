@@ -2,25 +2,26 @@
 //! event after its start once and in order, and its token always names the place between what it
 //! has seen and what it has not.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use bson::Timestamp;
+use bson::{Document, Timestamp};
 use mongo_change_stream::{
-    FailureKind, HistoryLost, OnInvalidate, Oversize, Prefetch, StreamConfig, WatchOptions,
-    WatchTarget,
+    FailureKind, GapCause, HistoryLost, OnInvalidate, Oversize, Prefetch, StreamConfig,
+    StreamError, StreamEvent, WatchOptions, WatchTarget,
 };
 use proptest::{collection::vec, option, prelude::*};
 
 use crate::{
-    harness::{Stream, WIRE_4_2, WIRE_6_0},
+    harness::{Command, Stream, WIRE_4_2, WIRE_6_0},
     oplog::{Entry, Fault, Server, next_of, user_stage},
 };
 
 #[derive(Debug, Clone)]
 enum Step {
     Write(Entry, usize),
-    /// The command under way, if any, is answered like this.
-    Answer(Fault, usize),
+    /// The command under way, or the reading of what comes unasked, if any, is answered like this,
+    /// and, where that is allowed, with more to come or not.
+    Answer(Fault, usize, bool),
     /// The application reads so many events, and waits if there are fewer.
     Read(usize),
     Pass(u64),
@@ -49,7 +50,8 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     prop_oneof![
         4 => (entry, 1..4_usize).prop_map(|(entry, count)| Step::Write(entry, count)),
-        8 => (fault, 1..5_usize).prop_map(|(fault, limit)| Step::Answer(fault, limit)),
+        8 => (fault, 1..5_usize, any::<bool>())
+            .prop_map(|(fault, limit, more)| Step::Answer(fault, limit, more)),
         6 => (1..6_usize).prop_map(Step::Read),
         3 => (1..9_000_u64).prop_map(Step::Pass),
         1 => any::<(bool, bool)>()
@@ -57,9 +59,11 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+const JOIN: Oversize = Oversize::Join { limit: 10_000 };
+
 fn config() -> impl Strategy<Value = StreamConfig> {
     let window = option::of((0..4_usize, 0..2_000_usize));
-    (window, any::<bool>()).prop_map(|(window, continues)| StreamConfig {
+    (window, any::<[bool; 3]>()).prop_map(|(window, [continues, skips, exhaust])| StreamConfig {
         prefetch: window.map(|(batches, bytes)| Prefetch::new(batches, bytes)),
         history_lost: HistoryLost::FromNow,
         invalidate: if continues {
@@ -67,7 +71,8 @@ fn config() -> impl Strategy<Value = StreamConfig> {
         } else {
             OnInvalidate::End
         },
-        oversize: Oversize::Join { limit: 10_000 },
+        oversize: if skips { Oversize::Skip } else { JOIN },
+        exhaust,
         ..StreamConfig::default()
     })
 }
@@ -82,6 +87,10 @@ struct Model {
     seen: usize,
     handed_out: Vec<usize>,
     token: usize,
+    /// The large events that were reported as left out.
+    left_out: BTreeSet<usize>,
+    /// What the server goes on to answer unasked.
+    streaming: Option<Command>,
     log: Vec<String>,
 }
 
@@ -93,6 +102,12 @@ fn open(options: WatchOptions, config: &StreamConfig, wire: i32) -> Stream {
     let mut stream = Stream::watching(target, &[user_stage()], options, config.clone());
     stream.wire = wire;
     stream
+}
+
+/// Whether a server may go on behind this unasked.
+fn is_open(reply: &Document) -> bool {
+    let cursor = reply.get_document("cursor");
+    cursor.is_ok_and(|cursor| cursor.get_i64("id").unwrap() != 0)
 }
 
 impl Model {
@@ -110,6 +125,8 @@ impl Model {
             seen: start,
             handed_out: vec![],
             token: 0,
+            left_out: BTreeSet::new(),
+            streaming: None,
             log: vec![],
         }
     }
@@ -130,7 +147,7 @@ impl Model {
                     .entries
                     .extend(std::iter::repeat_n(entry, count));
             }
-            Step::Answer(fault, limit) => self.answer(fault, limit),
+            Step::Answer(fault, limit, more) => self.answer(fault, limit, more),
             Step::Read(count) => self.read(count),
             Step::Pass(millis) => self.stream.pass(Duration::from_millis(millis)),
             Step::Restart {
@@ -141,15 +158,42 @@ impl Model {
         self.check();
     }
 
-    fn answer(&mut self, fault: Fault, limit: usize) {
-        if let Some(command) = self.stream.command.clone() {
+    fn answer(&mut self, fault: Fault, limit: usize, more: bool) {
+        let command = self.stream.command.clone();
+        // Whoever is still being answered takes no command.
+        let is_get_more = command.as_ref().is_some_and(Command::is_get_more);
+        assert!(self.streaming.is_none() || !is_get_more, "{command:?}");
+        let unasked = self.streaming.clone().filter(|_| self.stream.reading);
+        if let Some(command) = command.or(unasked) {
+            self.streaming = None;
             match self.server.run(&command, fault, limit) {
+                Some(reply) if more && command.exhaust && is_open(&reply) => {
+                    self.streaming = Some(command);
+                    self.stream.streamed(&reply);
+                }
                 Some(reply) => self.stream.reply(&reply),
                 None => self.stream.fail(FailureKind::Network),
             }
         }
         for killed in std::mem::take(&mut self.stream.killed) {
             self.server.kill(&killed);
+        }
+        self.note_gaps();
+    }
+
+    /// Each gap is one large event, or is what was lost before the stream got there.
+    fn note_gaps(&mut self) {
+        for event in std::mem::take(&mut self.stream.events) {
+            let StreamEvent::Gap(gap) = event else {
+                continue;
+            };
+            if gap.cause == GapCause::Oversize {
+                assert_eq!(self.config.oversize, Oversize::Skip);
+                let end = gap.to.token.expect("the token of its last fragment");
+                let place = next_of(end.as_raw().get_str("t").unwrap()) - 1;
+                assert_eq!(self.server.entries[place], Entry::Large);
+                self.left_out.insert(place);
+            }
         }
     }
 
@@ -171,9 +215,17 @@ impl Model {
     }
 
     fn restart(&mut self, farewell: bool, start_after: bool) {
+        if let Some(Err(error)) = &self.stream.finished {
+            // Only what the server has said ends a stream.
+            let is_told = matches!(
+                error,
+                StreamError::Server { .. } | StreamError::Failed { .. }
+            );
+            assert!(is_told, "{error}");
+        }
         if farewell {
             self.stream.close();
-            self.answer(Fault::None, 1);
+            self.answer(Fault::None, 1, false);
             assert!(self.stream.finished.is_some());
             self.check_cursors();
         } else {
@@ -243,10 +295,21 @@ impl Model {
         assert!(lost.is_empty(), "cursors left behind: {lost:?}");
     }
 
+    /// The entries that the application is to see.
     fn expected(&self) -> impl Iterator<Item = usize> {
+        let skips = self.config.oversize == Oversize::Skip;
+        self.known(move |entry| match entry {
+            Entry::Other => false,
+            Entry::Large => !skips,
+            Entry::Matching | Entry::Invalidate => true,
+        })
+    }
+
+    /// The entries of a kind that no stream came too late for.
+    fn known(&self, is_wanted: impl Fn(Entry) -> bool) -> impl Iterator<Item = usize> {
         let entries = self.server.entries.iter().enumerate().skip(self.start);
         entries
-            .filter(|(_, entry)| **entry != Entry::Other)
+            .filter(move |(_, entry)| is_wanted(**entry))
             .filter(|(place, _)| !self.server.lost.iter().any(|range| range.contains(place)))
             .map(|(place, _)| place)
     }
@@ -255,10 +318,18 @@ impl Model {
     fn settle(mut self) -> Vec<String> {
         for _ in 0..40 {
             self.apply(&Step::Pass(9_000));
-            self.apply(&Step::Answer(Fault::None, 50));
+            self.apply(&Step::Answer(Fault::None, 50, true));
             self.apply(&Step::Read(50));
         }
         assert_eq!(self.handed_out, self.expected().collect::<Vec<_>>());
+        if self.config.oversize == Oversize::Skip {
+            let mut large = self.known(|entry| entry == Entry::Large);
+            assert!(
+                large.all(|place| self.left_out.contains(&place)),
+                "large events left out without a word; reported: {:?}",
+                self.left_out
+            );
+        }
         self.restart(true, false);
         self.log
     }
@@ -270,6 +341,54 @@ fn run(steps: &[Step], config: &StreamConfig, server: Server) -> Vec<String> {
         model.apply(step);
     }
     model.settle()
+}
+
+/// A large event among small ones, and one failure at every place that there is: before a command,
+/// behind it, and with the end of the server, whose successor cuts the event another way.
+#[test]
+fn a_cut_at_any_place_of_a_group_loses_and_repeats_nothing() {
+    use Entry::{Large, Matching};
+    let faults = [
+        Fault::NotSent,
+        Fault::ReplyLost,
+        Fault::StateChange,
+        Fault::CursorsGone,
+    ];
+    // The aggregate, and one event or fragment with each getMore.
+    const COMMANDS: usize = 14;
+    for oversize in [JOIN, Oversize::Skip] {
+        for exhaust in [false, true] {
+            let config = StreamConfig {
+                oversize,
+                exhaust,
+                prefetch: Some(Prefetch::new(9, 1 << 20)),
+                ..StreamConfig::default()
+            };
+            for (fault, cut, limit) in faults.iter().flat_map(|fault| {
+                (0..COMMANDS).flat_map(move |cut| (1..4).map(move |limit| (*fault, cut, limit)))
+            }) {
+                // An aggregate is told to fail at once by what is no network's failure.
+                if cut == 0
+                    && matches!(
+                        fault,
+                        Fault::NotSent | Fault::ReplyLost | Fault::StateChange
+                    )
+                {
+                    continue;
+                }
+                let mut model = Model::new(config.clone(), Server::new(true, true, WIRE_6_0));
+                let entries = [Matching, Large, Matching, Large, Large, Matching];
+                model.server.entries.extend(entries);
+                for command in 0..COMMANDS {
+                    let fault = if command == cut { fault } else { Fault::None };
+                    model.apply(&Step::Answer(fault, limit, true));
+                    model.apply(&Step::Pass(500));
+                    assert!(model.stream.finished.is_none());
+                }
+                model.settle();
+            }
+        }
+    }
 }
 
 proptest! {

@@ -29,7 +29,8 @@ pub(crate) enum Fault {
     ReplyLost,
     /// The member stepped down.
     StateChange,
-    /// The server forgot its cursors.
+    /// The server forgot its cursors, as one does that is killed; the next one cuts large events
+    /// another way.
     CursorsGone,
     /// An error nothing helps against.
     Permanent,
@@ -39,9 +40,6 @@ pub(crate) enum Fault {
 
 /// The next entry, and how many of its fragments were sent.
 type Position = (usize, u32);
-
-/// How many fragments a large event comes in.
-const FRAGMENTS: u32 = 3;
 
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -57,6 +55,8 @@ pub(crate) struct Server {
     /// Cursors nobody can know of, because the reply that named them was lost.
     pub(crate) orphans: Vec<i64>,
     pub(crate) wire: i32,
+    /// How many fragments a large event comes in.
+    fragments: u32,
     /// Whether replies carry `postBatchResumeToken`.
     names_end: bool,
     /// Whether a cursor outlives the batch with its invalidate, to end with the reply after it.
@@ -74,9 +74,9 @@ fn token(next: usize, kind: &str) -> Document {
     doc! { "t": format!("{next:06}{kind}") }
 }
 
-fn fragment(token: &Document, number: u32) -> Document {
+fn fragment(token: &Document, number: u32, of: u32) -> Document {
     let number = i32::try_from(number).unwrap();
-    let of = i32::try_from(FRAGMENTS).unwrap();
+    let of = i32::try_from(of).unwrap();
     let mut fragment = doc! { "_id": token, "splitEvent": { "fragment": number, "of": of } };
     fragment.insert(format!("part{number}"), number);
     fragment
@@ -97,6 +97,7 @@ impl Server {
             refused: None,
             orphans: Vec::new(),
             wire,
+            fragments: 3,
             names_end,
             lingers,
             last_id: 0,
@@ -114,7 +115,10 @@ impl Server {
             Fault::NotSent => return None,
             Fault::StateChange => return Some(self.state_change()),
             Fault::Permanent => return Some(server_error(1, &[])),
-            Fault::CursorsGone => self.cursors.clear(),
+            Fault::CursorsGone => {
+                self.cursors.clear();
+                self.fragments = if self.fragments == 3 { 2 } else { 3 };
+            }
             Fault::Forgets => self.forgotten = self.entries.len(),
             Fault::None | Fault::ReplyLost => {}
         }
@@ -240,10 +244,10 @@ impl Server {
             .get(next)
             .filter(|_| events.len() < limit && !invalidated)
         {
-            if *entry == Entry::Large && sent + 1 < FRAGMENTS {
+            if *entry == Entry::Large && sent + 1 < self.fragments {
                 sent += 1;
                 end = token(next, &format!("f{sent}"));
-                events.push(fragment(&end, sent));
+                events.push(fragment(&end, sent, self.fragments));
                 continue;
             }
             next += 1;
@@ -251,7 +255,7 @@ impl Server {
                 Entry::Large => {
                     sent = 0;
                     end = token(next, "e");
-                    events.push(fragment(&end, FRAGMENTS));
+                    events.push(fragment(&end, self.fragments, self.fragments));
                     continue;
                 }
                 Entry::Matching => ("insert", "e"),
