@@ -7,19 +7,22 @@
     reason = "a test fails by panicking, and says what it measured"
 )]
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bson::{RawDocumentBuf, Timestamp, doc, rawdoc};
+use integration_tests::recorder::{self, Recorder};
 use integration_tests::{id_of, insert, own_database, run, shared_client};
 use mongo_client::change_stream::{
     ErrorClass, FullDocumentBeforeChangeType, GapCause, HistoryLost, OnInvalidate, OperationType,
     Oversize, RawEvent, StreamEvent,
 };
 use mongo_client::uri::{ReadPreference, ReadPreferenceMode};
-use mongo_client::{ChangeStream, Client, Database, Error, Watch};
+use mongo_client::{ChangeStream, Client, ClientOptions, Database, Error, Watch};
 use testbed::cluster::{ReplicaSet, ReplicaSetOptions};
 use testbed::mongod::ServerVersion;
+use testbed::proxy::Direction;
 use tokio::sync::mpsc;
 
 /// Nothing here takes longer unless it hangs.
@@ -296,4 +299,116 @@ async fn a_failure_in_the_middle_of_a_group_loses_and_repeats_nothing() {
     assert_ne!(stream.resume_token(), point);
     assert_eq!(id_of(&next(&mut stream).await), 3);
     assert_eq!(stream.position().gaps, 0);
+}
+
+/// Three members of the only version here that splits events, behind proxies, and a client of theirs
+/// that is known by its name.
+async fn splitting_set() -> (Arc<ReplicaSet>, Client, Recorder) {
+    let set = tokio::task::spawn_blocking(|| {
+        let mut options = ReplicaSetOptions::new(3);
+        options.version = ServerVersion::V6_0;
+        options.proxied = true;
+        options.start().expect("6.0.27 starts")
+    });
+    let set = Arc::new(set.await.unwrap());
+    let recorder = Recorder::default();
+    let uri = format!("{}&appName=reader", set.uri());
+    let options = ClientOptions::parse(&uri).unwrap();
+    let client = Client::with_options(options.on_event(recorder.listener())).unwrap();
+    (set, client, recorder)
+}
+
+/// A stream that gets one fragment with each reply and stands before the group of a large event.
+/// When it is interrupted, it says how often the server was asked for the group.
+async fn before_the_group(
+    database: &Database,
+    recorder: &Recorder,
+) -> (ChangeStream, mpsc::UnboundedReceiver<usize>) {
+    let (published, interruptions) = mpsc::unbounded_channel();
+    let before = Arc::new(AtomicUsize::new(0));
+    let (listener, standing) = (recorder.clone(), Arc::clone(&before));
+    let watch = with_images(database).await.on_event(move |event| {
+        if let StreamEvent::Interrupted { .. } = event {
+            let asked = listener.sent("getMore").len();
+            let _ = published.send(asked - standing.load(Ordering::SeqCst));
+        }
+    });
+    let join = Oversize::Join { limit: 64 << 20 };
+    let watch = watch.batch_size(1).prefetch(None).oversize(join);
+    let mut stream = within(watch).await.unwrap();
+    large_event(database).await;
+    for id in [1, 2] {
+        assert_eq!(id_of(&next(&mut stream).await), id);
+    }
+    before.store(recorder.sent("getMore").len(), Ordering::SeqCst);
+    (stream, interruptions)
+}
+
+/// What follows is all that came behind the group, each event once.
+async fn goes_on_behind_the_group(
+    stream: &mut ChangeStream,
+    set: &Arc<ReplicaSet>,
+    database: &Database,
+) {
+    assert_eq!(id_of(&next(stream).await), 3);
+    // Past the client, which need not have heard of a new primary.
+    let (set, name) = (Arc::clone(set), database.name().to_owned());
+    let write = move || {
+        let insert = rawdoc! {
+            "insert": "things", "documents": [{ "_id": 4 }], "writeConcern": { "w": "majority" },
+        };
+        set.primary().unwrap().run_command(&name, &insert).unwrap();
+    };
+    tokio::task::spawn_blocking(write).await.unwrap();
+    assert_eq!(id_of(&next(stream).await), 4);
+    assert_eq!(stream.position().gaps, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_cut_anywhere_in_a_group_loses_and_repeats_nothing() {
+    let (set, client, recorder) = splitting_set().await;
+    // The first fragment has some 10.5 MB, and the last one as many.
+    for (megabytes, fragment) in [(5, 1), (11, 2), (20, 2)] {
+        let database = own_database(&client);
+        let (mut stream, mut interruptions) = before_the_group(&database, &recorder).await;
+        let cutting = Arc::clone(&set);
+        let cut = move || {
+            let proxy = cutting.primary().unwrap().proxy().unwrap();
+            proxy.cut_after(Direction::ToClient, megabytes * 1_000_000);
+        };
+        tokio::task::spawn_blocking(cut).await.unwrap();
+        let (event, asked) = tokio::join!(next(&mut stream), within(interruptions.recv()));
+        check_joined(&event);
+        assert_eq!(asked, Some(fragment), "cut after {megabytes} MB");
+        goes_on_behind_the_group(&mut stream, &set, &database).await;
+        within(stream.close()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_killed_in_the_middle_of_a_group_loses_and_repeats_nothing() {
+    let (set, client, recorder) = splitting_set().await;
+    let database = own_database(&client);
+    let (mut stream, mut interruptions) = before_the_group(&database, &recorder).await;
+    let asked = recorder.sent("getMore").len();
+    // The first fragment gets through, and the server is at the second for ever.
+    let hang = rawdoc! {
+        "configureFailPoint": "failCommand", "mode": { "skip": 1 }, "data": {
+            "failCommands": ["getMore"], "appName": "reader",
+            "blockConnection": true, "blockTimeMS": 600_000,
+        },
+    };
+    client.run_admin_command(&hang).await.unwrap();
+    let killing = async {
+        recorder
+            .wait_for(|events| recorder::sent(events, "getMore").len() == asked + 2)
+            .await;
+        let set = Arc::clone(&set);
+        let kill = move || set.primary().unwrap().kill().unwrap();
+        tokio::task::spawn_blocking(kill).await.unwrap();
+    };
+    let (event, ()) = tokio::join!(next(&mut stream), killing);
+    check_joined(&event);
+    assert_eq!(within(interruptions.recv()).await, Some(2));
+    goes_on_behind_the_group(&mut stream, &set, &database).await;
 }

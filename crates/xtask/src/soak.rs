@@ -39,7 +39,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LAST_MILE: Duration = Duration::from_secs(300);
 
 /// Of each member. The oplog only has to reach back to the slowest stream.
-const OPLOG_MEGABYTES: u32 = 1_500;
+const OPLOG_MEGABYTES: u32 = 600;
 
 /// How to run.
 #[derive(clap::Args)]
