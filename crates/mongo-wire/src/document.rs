@@ -127,12 +127,29 @@ impl Document {
         Ok(element.map(|element| Self::within(&self.0, element.value)))
     }
 
-    fn find(&self, key: &str) -> Result<Option<elements::Element<'_>>, DecodeError> {
-        elements::find(&self.0, key).map_err(|fault| {
-            let (offset, defect) = (fault.offset, fault.defect);
-            DecodeError::Malformed { offset, defect }
+    /// The elements as they lie here: the key of each, and all of its bytes, type and key included.
+    /// After an error the iteration ends.
+    ///
+    /// # Errors
+    /// When an element is malformed.
+    pub fn pieces(&self) -> impl Iterator<Item = Result<(&[u8], &[u8]), DecodeError>> {
+        Elements::new(&self.0).map(|element| {
+            let element = element.map_err(malformed)?;
+            // The type stands before the key, a zero between key and value.
+            let start = element.offset - element.key.len() - 2;
+            let end = element.offset + element.value.len();
+            Ok((element.key, &self.0[start..end]))
         })
     }
+
+    fn find(&self, key: &str) -> Result<Option<elements::Element<'_>>, DecodeError> {
+        elements::find(&self.0, key).map_err(malformed)
+    }
+}
+
+fn malformed(fault: elements::Fault) -> DecodeError {
+    let (offset, defect) = (fault.offset, fault.defect);
+    DecodeError::Malformed { offset, defect }
 }
 
 #[cfg(feature = "bson")]
@@ -383,6 +400,23 @@ mod tests {
             broken.embedded("k"),
             Err(DecodeError::Malformed { offset: 4, defect })
         );
+    }
+
+    #[test]
+    fn pieces_are_all_of_a_document_up_to_what_is_broken() {
+        let whole = document("16000000 10 61 00 01000000 02 6263 00 02000000 78 00 00");
+        let pieces: Vec<_> = whole.pieces().map(Result::unwrap).collect();
+        assert_eq!(
+            pieces.iter().map(|piece| piece.0).collect::<Vec<_>>(),
+            [&b"a"[..], b"bc"]
+        );
+        let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.1).copied().collect();
+        assert_eq!(bytes, whole.as_bytes()[4..21]);
+        let broken = document("0b000000 0a 6100 20 6200 00");
+        let pieces: Vec<_> = broken.pieces().collect();
+        let defect = Defect::ElementType { found: 0x20 };
+        let error = DecodeError::Malformed { offset: 7, defect };
+        assert_eq!(pieces, [Ok((&b"a"[..], &b"\x0aa\0"[..])), Err(error)]);
     }
 
     #[test]

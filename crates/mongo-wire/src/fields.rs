@@ -1,7 +1,9 @@
 //! A fast walk over the fields of a raw document.
 
+use std::fmt;
+
 use bson::oid::ObjectId;
-use bson::raw::{RawBsonRef, RawDocument};
+use bson::raw::{RawBsonRef, RawDocument, RawIter};
 use bson::{DateTime, Timestamp};
 
 use crate::elements::{self, Elements};
@@ -11,12 +13,15 @@ use crate::elements::{self, Elements};
 ///
 /// Values of the usual types are read here; all else, and everything that is not in order, is left
 /// to the `bson` crate, so that values and errors are its own. The first error is the last item.
-#[derive(Clone, Debug)]
 pub struct Fields<'a> {
     document: &'a RawDocument,
     walk: Walk,
     /// Of the next field.
     index: usize,
+    /// What the `bson` crate reads, from its first field that nobody has asked it for, and which
+    /// one that is: it only goes on, so that however many fields are left to it, all of them cost
+    /// one walk.
+    by_bson: Option<(usize, RawIter<'a>)>,
 }
 
 #[derive(Clone, Debug)]
@@ -36,6 +41,7 @@ impl<'a> Fields<'a> {
             document,
             walk: Walk::At(4),
             index: 0,
+            by_bson: None,
         }
     }
 
@@ -59,11 +65,17 @@ impl<'a> Fields<'a> {
                 Walk::ByBson
             };
         }
-        let field = self.document.iter().nth(index);
+        let fields = || (0, self.document.iter_elements());
+        let (next, fields) = self.by_bson.get_or_insert_with(fields);
+        let field = fields.nth(index - *next).map(|field| {
+            let field = field?;
+            Ok((field.key().as_str(), field.value()?))
+        });
+        *next = index + 1;
         if !matches!(field, Some(Ok(_))) {
             self.walk = Walk::Done;
         }
-        field.map(|field| field.map(|(key, value)| (key.as_str(), value)))
+        field
     }
 }
 
@@ -163,6 +175,17 @@ fn prefixed(rest: &[u8], uncounted: usize) -> Option<(&[u8], &[u8])> {
     rest.get(uncounted..)?.split_at_checked(length)
 }
 
+impl fmt::Debug for Fields<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Fields({:?} of {} bytes)",
+            self.walk,
+            self.document.as_bytes().len()
+        )
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use bson::{Bson, RawDocumentBuf, doc, rawdoc};
@@ -233,6 +256,18 @@ mod tests {
             }
             agree_with_bson(&bytes)?;
         }
+    }
+
+    #[test]
+    fn fields_of_rarer_types_cost_one_walk_however_many_there_are() {
+        // Of 100,000 fields, each read by a walk of its own, nobody would see the end.
+        let mut document = RawDocumentBuf::new();
+        for _ in 0..100_000 {
+            document.append(bson::cstr!("m"), bson::RawBson::MinKey);
+        }
+        let fields =
+            Fields::of(&document).filter(|field| matches!(field, Ok(("m", RawBsonRef::MinKey))));
+        assert_eq!(fields.count(), 100_000);
     }
 
     #[test]

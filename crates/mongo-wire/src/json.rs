@@ -2,7 +2,8 @@
 //! specification, v2).
 //!
 //! One document becomes one line: no line break is ever written, strings escape theirs. Text that
-//! is not UTF-8, which servers take, is written with U+FFFD where it is not.
+//! is not UTF-8, which servers take, is written with U+FFFD where it is not; a key that is not is
+//! no valid BSON.
 
 #[cfg(test)]
 mod tests;
@@ -45,6 +46,9 @@ enum Form {
     Canonical,
 }
 
+/// How deep documents and arrays may be nested; servers take no more than 180.
+const DEEPEST: usize = 200;
+
 /// Why a document was not written to its end.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -52,6 +56,9 @@ pub enum JsonError {
     /// The document is no valid BSON.
     #[error("the document is no valid BSON: {0}")]
     Malformed(#[source] bson::error::Error),
+    /// Documents and arrays are nested deeper than any server takes.
+    #[error("the document is nested more than {DEEPEST} levels deep")]
+    TooDeep,
     /// The writer wants no more.
     #[error("the writer failed")]
     Writer(#[from] fmt::Error),
@@ -78,7 +85,8 @@ impl<'a> Json<'a> {
     /// [`JsonError`].
     pub fn write_to(&self, out: &mut impl Write) -> Result<(), JsonError> {
         let form = self.form;
-        Writer { out, form }.document(self.document)
+        let depth = 0;
+        Writer { out, form, depth }.document(self.document)
     }
 }
 
@@ -87,6 +95,7 @@ impl fmt::Display for Json<'_> {
         match self.write_to(f) {
             Ok(()) => Ok(()),
             Err(JsonError::Malformed(error)) => write!(f, " (no valid BSON: {error})"),
+            Err(error @ JsonError::TooDeep) => write!(f, " ({error})"),
             Err(JsonError::Writer(error)) => Err(error),
         }
     }
@@ -95,10 +104,13 @@ impl fmt::Display for Json<'_> {
 struct Writer<'a, W> {
     out: &'a mut W,
     form: Form,
+    /// Documents and arrays that are open.
+    depth: usize,
 }
 
 impl<W: Write> Writer<'_, W> {
     fn document(&mut self, document: &RawDocument) -> Result<(), JsonError> {
+        self.descend()?;
         self.out.write_char('{')?;
         for (index, element) in document.iter_elements().enumerate() {
             let element = element.map_err(JsonError::Malformed)?;
@@ -109,11 +121,13 @@ impl<W: Write> Writer<'_, W> {
             self.out.write_char(':')?;
             self.element(&element)?;
         }
+        self.depth -= 1;
         Ok(self.out.write_char('}')?)
     }
 
     fn array(&mut self, array: &RawArray) -> Result<(), JsonError> {
         let elements = RawDocument::from_bytes(array.as_bytes()).map_err(JsonError::Malformed)?;
+        self.descend()?;
         self.out.write_char('[')?;
         for (index, element) in elements.iter_elements().enumerate() {
             if index > 0 {
@@ -121,7 +135,17 @@ impl<W: Write> Writer<'_, W> {
             }
             self.element(&element.map_err(JsonError::Malformed)?)?;
         }
+        self.depth -= 1;
         Ok(self.out.write_char(']')?)
+    }
+
+    /// One level deeper: what a peer sends must not use up the stack.
+    fn descend(&mut self) -> Result<(), JsonError> {
+        if self.depth == DEEPEST {
+            return Err(JsonError::TooDeep);
+        }
+        self.depth += 1;
+        Ok(())
     }
 
     fn element(&mut self, element: &RawElement<'_>) -> Result<(), JsonError> {

@@ -135,3 +135,28 @@ fn what_is_no_bson_is_an_error_and_shown_as_far_as_it_goes() {
         "{shown}"
     );
 }
+
+#[test]
+fn what_is_nested_too_deep_is_refused_before_the_stack_is_used_up() {
+    let nested = |levels: usize| {
+        let mut bytes = vec![5, 0, 0, 0, 0];
+        for _ in 1..levels {
+            let length = i32::try_from(bytes.len() + 4 + 1 + 2 + 1).unwrap();
+            let mut outer = length.to_le_bytes().to_vec();
+            outer.extend(b"\x03a\0");
+            outer.extend(&bytes);
+            outer.push(0);
+            bytes = outer;
+        }
+        RawDocumentBuf::from_bytes(bytes).unwrap()
+    };
+    let mut out = String::new();
+    Json::relaxed(&nested(200)).write_to(&mut out).unwrap();
+    assert!(out.ends_with(&"}".repeat(200)));
+    for levels in [201, 5_000] {
+        let document = nested(levels);
+        let error = Json::relaxed(&document).write_to(&mut String::new());
+        assert!(matches!(error, Err(JsonError::TooDeep)), "{levels}");
+        assert!(Json::relaxed(&document).to_string().ends_with("deep)"));
+    }
+}

@@ -1,6 +1,6 @@
 //! The documents of `firstBatch` or `nextBatch`, as slices of the reply.
 
-use std::{fmt, iter::FusedIterator};
+use std::{fmt, iter::FusedIterator, ops::Range};
 
 use bytes::Bytes;
 
@@ -10,6 +10,9 @@ use crate::{
     elements::{self, Fault, MIN_DOCUMENT_LEN},
     error::{Defect, Field},
 };
+
+/// Digits of the index of an array's last element, give or take some.
+const LONGEST_INDEX: usize = 7;
 
 /// A batch: the bytes of a BSON array inside the reply, and where it stands there.
 ///
@@ -31,12 +34,25 @@ impl Batch {
         }
     }
 
-    /// A batch that was put together here rather than read from a reply.
-    #[cfg(feature = "bson")]
-    pub fn from_documents<'a>(documents: impl IntoIterator<Item = &'a bson::RawDocument>) -> Self {
-        let array: bson::RawArrayBuf = documents.into_iter().collect();
+    /// A batch that was put together here rather than read from a reply: each document is copied
+    /// once.
+    pub fn from_documents(documents: &[Document]) -> Self {
+        let documents_len: usize = documents.iter().map(Document::len).sum();
+        let keys_len = documents.len() * (1 + LONGEST_INDEX + 1);
+        let mut array = Vec::with_capacity(MIN_DOCUMENT_LEN + keys_len + documents_len);
+        array.extend([0; 4]);
+        for (index, document) in documents.iter().enumerate() {
+            array.push(elements::DOCUMENT);
+            array.extend(index.to_string().as_bytes());
+            array.push(0);
+            array.extend(document.as_bytes());
+        }
+        array.push(0);
+        // Nobody reads it, so that it may be wrong where 31 bits do not hold it.
+        let length = i32::try_from(array.len()).unwrap_or(i32::MAX);
+        array[..4].copy_from_slice(&length.to_le_bytes());
         Self {
-            array: Bytes::copy_from_slice(array.as_bytes()),
+            array: Bytes::from(array),
             offset: 0,
         }
     }
@@ -73,6 +89,7 @@ impl Batch {
             array: self.array.clone(),
             walk: Walk::default(),
             offset: self.offset,
+            here: 0..0,
         }
     }
 }
@@ -123,18 +140,55 @@ impl<'a> Iterator for BatchIter<'a> {
 #[cfg(feature = "bson")]
 impl FusedIterator for BatchIter<'_> {}
 
-/// Iterator of [`Batch::documents`].
+/// Iterator of [`Batch::documents`]. It can also be gone through step by step, where not every
+/// document is wanted, or a view of it is enough.
 #[derive(Clone)]
 pub struct BatchDocuments {
     array: Bytes,
     walk: Walk,
     offset: usize,
+    /// The document of the last step; empty when there is none.
+    here: Range<usize>,
 }
 
 impl BatchDocuments {
     /// Bytes of the array that have not been iterated yet, its closing zero included.
     pub const fn bytes_left(&self) -> usize {
         self.array.len() - self.walk.position
+    }
+
+    /// Steps to the next document.
+    ///
+    /// # Errors
+    /// As the iteration: where its bounds are not in order. That was the last step.
+    #[inline]
+    pub fn step(&mut self) -> Option<Result<(), ReplyError>> {
+        let found = self.walk.next(&self.array)?;
+        Some(match found {
+            Ok(document) => {
+                // Its last byte is the last that was stepped over.
+                self.here = self.walk.position - document.len()..self.walk.position;
+                Ok(())
+            }
+            Err(fault) => Err(super::within(fault, self.offset)),
+        })
+    }
+
+    /// The document of the last step that found one, lent.
+    #[inline]
+    pub fn here(&self) -> Option<&[u8]> {
+        (!self.here.is_empty()).then(|| &self.array[self.here.clone()])
+    }
+
+    /// The same, sharing the buffer.
+    #[inline]
+    pub fn share(&self) -> Option<Document> {
+        self.here().map(|here| Document::within(&self.array, here))
+    }
+
+    /// Where that document starts in the reply document.
+    pub const fn offset(&self) -> usize {
+        self.offset + self.here.start
     }
 }
 
@@ -143,12 +197,10 @@ impl Iterator for BatchDocuments {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        let found = self.walk.next(&self.array)?;
-        Some(
-            found
-                .map(|document| Document::within(&self.array, document))
-                .map_err(|fault| super::within(fault, self.offset)),
-        )
+        match self.step()? {
+            Ok(()) => self.share().map(Ok),
+            Err(error) => Some(Err(error)),
+        }
     }
 }
 
