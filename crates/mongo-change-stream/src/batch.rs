@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use bson::{Timestamp, raw::RawDocument};
-use mongo_wire::{Batch, BatchIter, ReplyError};
+use bson::Timestamp;
+use mongo_wire::{Batch, BatchDocuments, BatchIter, DecodeError, Document, ReplyError};
 
-use crate::{EventRef, Gap, Phase, RawEvent, ResumeToken};
+use crate::{EventRef, Gap, Phase, RawEvent, ResumeToken, StreamError};
 
 /// The events of one reply, as slices of it, with what the reply says about the stream's place.
 ///
@@ -13,15 +13,21 @@ use crate::{EventRef, Gap, Phase, RawEvent, ResumeToken};
 /// [`BatchReader`](crate::BatchReader), which applies the token rules.
 #[derive(Debug, Clone)]
 pub struct StreamBatch {
-    pub(crate) phase: Phase,
     pub(crate) events: Batch,
+    /// Events that are in order; whatever stands behind them is not handed out.
     pub(crate) count: usize,
+    /// The last of them.
+    pub(crate) last: Option<Document>,
+    /// What stands behind them, if it is no event.
+    pub(crate) error: Option<StreamError>,
     pub(crate) token: Option<ResumeToken>,
     pub(crate) operation_time: Option<Timestamp>,
     pub(crate) received_at: Instant,
     /// Left out before its end; passed when the batch is taken up.
     pub(crate) gaps: Vec<Gap>,
     pub(crate) is_answer: bool,
+    /// The server has closed the cursor behind it.
+    pub(crate) closes_cursor: bool,
 }
 
 impl StreamBatch {
@@ -32,7 +38,7 @@ impl StreamBatch {
         self.is_answer
     }
 
-    /// Events in it; those behind a malformed element do not count.
+    /// Events in it; those behind one that is not in order do not count.
     #[must_use]
     pub fn len(&self) -> usize {
         self.count
@@ -142,28 +148,60 @@ impl EventBatch {
     }
 }
 
-/// What one walk over a batch's outer elements finds.
+/// What one walk over a batch finds: every event is looked at before any is handed out.
 #[derive(Debug, Default)]
-pub(crate) struct Survey<'a> {
+pub(crate) struct Survey {
+    /// Events in order, up to the first that is not.
     pub(crate) count: usize,
-    pub(crate) first: Option<&'a RawDocument>,
-    pub(crate) last: Option<&'a RawDocument>,
-    pub(crate) error: Option<ReplyError>,
+    pub(crate) first: Option<Document>,
+    pub(crate) last: Option<Document>,
+    /// Why the events end before the batch does.
+    pub(crate) error: Option<StreamError>,
 }
 
-impl<'a> Survey<'a> {
-    pub(crate) fn of(batch: &'a Batch) -> Self {
+impl Survey {
+    pub(crate) fn of(batch: &Batch, phase: Phase) -> Self {
         let mut survey = Self::default();
-        for event in batch {
-            match event {
-                Ok(event) => {
-                    survey.count += 1;
-                    survey.first.get_or_insert(event);
-                    survey.last = Some(event);
-                }
-                Err(error) => survey.error = Some(error),
+        let mut events = batch.documents();
+        while let Some(event) = events.step() {
+            let checked = match event {
+                Ok(()) => check_token(&events, phase),
+                Err(error) => Err(StreamError::Reply { phase, error }),
+            };
+            if let Err(error) = checked {
+                survey.error = Some(error);
+                break;
+            }
+            survey.count += 1;
+            if survey.first.is_none() {
+                survey.first = events.share();
             }
         }
+        survey.last = match (survey.count, &survey.error) {
+            (0, _) => None,
+            (_, None) => events.share(),
+            // The walk has gone beyond it.
+            (count, Some(_)) => batch.documents().nth(count - 1).and_then(Result::ok),
+        };
         survey
+    }
+}
+
+/// Every event needs an `_id` that is a document. Servers put it first, where a look at a few bytes
+/// finds it.
+fn check_token(events: &BatchDocuments, phase: Phase) -> Result<(), StreamError> {
+    const DOCUMENT_UNDER_ID: &[u8] = b"\x03_id\0";
+    let event = events.here().unwrap_or_default();
+    if event.get(4..9) == Some(DOCUMENT_UNDER_ID) {
+        return Ok(());
+    }
+    match events.share().map(|event| event.embedded("_id")) {
+        Some(Ok(Some(_))) => Ok(()),
+        Some(Err(DecodeError::Malformed { offset, defect })) => {
+            let offset = events.offset() + offset;
+            let error = ReplyError::Malformed { offset, defect };
+            Err(StreamError::Reply { phase, error })
+        }
+        _ => Err(StreamError::MissingResumeToken),
     }
 }

@@ -4,8 +4,8 @@
 //! is delivered, and the place stays before it: a resume in the middle of a group fetches the whole
 //! group again, however a new server cuts it.
 
-use bson::raw::{RawDocument, RawDocumentBuf};
-use mongo_wire::{Batch, Document};
+use bson::{Timestamp, raw::RawDocument};
+use mongo_wire::{Batch, DecodeError, Document, ReplyError};
 
 use crate::{
     EventRef, Gap, GapCause, Oversize, Phase, ResumeToken, SplitEvent, StreamError, token,
@@ -28,6 +28,8 @@ struct Group {
     bytes: usize,
     /// The number of the next fragment.
     next: u32,
+    /// The cluster time of the event.
+    time: Option<Timestamp>,
 }
 
 /// A batch without fragments.
@@ -37,6 +39,11 @@ pub(crate) struct Whole {
     pub(crate) gaps: Vec<Gap>,
     /// The batch ended in the middle of a group, so that its end is no place to stand at.
     pub(crate) is_cut: bool,
+    /// The cluster time of the event that is not whole yet.
+    pub(crate) cut_at: Option<Timestamp>,
+    /// The place behind the last event that is whole or was left out, where that is not the end of
+    /// the reply.
+    pub(crate) end: Option<ResumeToken>,
     /// Ends the stream behind these events.
     pub(crate) error: Option<StreamError>,
 }
@@ -63,6 +70,8 @@ impl Fragments {
             events,
             gaps: Vec::new(),
             is_cut: false,
+            cut_at: None,
+            end: None,
             error: None,
         };
         if is_plain {
@@ -83,7 +92,7 @@ impl Fragments {
                 complete.push(event);
                 continue;
             };
-            match self.add(event, split, policy) {
+            match self.add(event, split, (policy, phase)) {
                 Ok(None) => {}
                 Ok(Some(Finished::Joined(event))) => {
                     last = id_of(&event);
@@ -104,7 +113,9 @@ impl Fragments {
             }
         }
         whole.is_cut = self.group.is_some();
-        whole.events = Batch::from_documents(complete.iter().map(Document::as_raw));
+        whole.cut_at = self.group.as_ref().and_then(|group| group.time);
+        whole.end = last.filter(|_| whole.is_cut || whole.error.is_some());
+        whole.events = Batch::from_documents(&complete);
         whole
     }
 
@@ -112,9 +123,9 @@ impl Fragments {
         &mut self,
         fragment: Document,
         split: SplitEvent,
-        policy: Oversize,
+        (policy, phase): (Oversize, Phase),
     ) -> Result<Option<Finished>, StreamError> {
-        let group = self.group.get_or_insert_default();
+        let group = self.group.get_or_insert_with(|| Group::of(&fragment));
         let is_last = split.fragment == split.of;
         let Oversize::Join { limit } = policy else {
             let finished = is_last.then(|| Finished::Skipped(id_of(&fragment)));
@@ -141,8 +152,15 @@ impl Fragments {
             return Ok(None);
         }
         let parts = self.group.take().map(|group| group.parts);
-        let event = join(&parts.unwrap_or_default());
-        Ok(Some(Finished::Joined(Document::from(event))))
+        match join(&parts.unwrap_or_default()) {
+            Ok(event) => Ok(Some(Finished::Joined(event))),
+            // Where in its reply a fragment stood is no longer known.
+            Err(DecodeError::Malformed { offset, defect }) => {
+                let error = ReplyError::Malformed { offset, defect };
+                Err(StreamError::Reply { phase, error })
+            }
+            Err(_) => Err(StreamError::MissingResumeToken),
+        }
     }
 }
 
@@ -152,30 +170,42 @@ enum Finished {
     Skipped(Option<ResumeToken>),
 }
 
-impl Default for Group {
-    fn default() -> Self {
+impl Group {
+    /// The group that begins with this fragment.
+    fn of(fragment: &Document) -> Self {
+        let event = EventRef::new(fragment.as_raw());
+        let inside = id_of(fragment).and_then(|token| token.cluster_time());
         Self {
             parts: Vec::new(),
             bytes: 0,
             next: 1,
+            time: inside.or_else(|| event.cluster_time()),
         }
     }
 }
 
 /// The event as it was before it was cut: each fragment has fields of its own, and the last one the
 /// token behind all of them.
-fn join(parts: &[Document]) -> RawDocumentBuf {
-    let mut event = RawDocumentBuf::new();
-    if let Some(Ok(Some(id))) = parts.last().map(|last| last.as_raw().get("_id")) {
-        event.append(bson::cstr!("_id"), id);
-    }
-    let elements = parts.iter().flat_map(|part| part.as_raw().iter());
-    for (key, value) in elements.flatten() {
-        if !["_id", "splitEvent"].contains(&key.as_str()) {
-            event.append(key, value);
+fn join(parts: &[Document]) -> Result<Document, DecodeError> {
+    let bytes = parts.iter().map(Document::len).sum();
+    let mut event = Vec::with_capacity(bytes);
+    event.extend([0; 4]);
+    for piece in parts.last().into_iter().flat_map(Document::pieces) {
+        let (key, piece) = piece?;
+        if key == b"_id" {
+            event.extend(piece);
         }
     }
-    event
+    for piece in parts.iter().flat_map(Document::pieces) {
+        let (key, piece) = piece?;
+        if ![&b"_id"[..], b"splitEvent"].contains(&key) {
+            event.extend(piece);
+        }
+    }
+    event.push(0);
+    let length = i32::try_from(event.len()).expect("the limit of a group is below 31 bits");
+    event[..4].copy_from_slice(&length.to_le_bytes());
+    Document::from_bytes(event)
 }
 
 fn id_of(event: &Document) -> Option<ResumeToken> {

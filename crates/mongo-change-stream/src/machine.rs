@@ -175,8 +175,9 @@ pub enum StreamEvent {
 /// A change stream without IO: told what happened, it says what to do.
 ///
 /// After each input, and after each time-out, take actions until there are none; then read
-/// [`poll_timeout`](Self::poll_timeout). Early or repeated time-outs do no harm, nor do answers to
-/// commands that no longer matter.
+/// [`poll_timeout`](Self::poll_timeout). Early or repeated time-outs do no harm, nor do answers while
+/// no command is under way. An answer is taken for that of the last command ordered: one to a
+/// command that was given up with [`Unbind`](Action::Unbind) must not be told.
 #[derive(Debug)]
 pub struct ChangeStreamMachine {
     request: Request,

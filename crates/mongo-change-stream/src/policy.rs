@@ -53,9 +53,9 @@ pub enum Oversize {
     Fail,
     /// The fragments are put together again, and the event comes as if it had never been cut.
     Join {
-        /// The most that an event may have, in bytes, and so what is held in memory for it; one
-        /// that has more ends the stream with [`StreamError::Oversize`](crate::StreamError).
-        /// Beyond a GiB it counts as a GiB.
+        /// The most that an event may have, in bytes. While it is put together twice as much is held
+        /// in memory. One that has more ends the stream with
+        /// [`StreamError::Oversize`](crate::StreamError). Beyond a GiB it counts as a GiB.
         limit: usize,
     },
     /// Such events are left out, each reported as a [`Gap`].

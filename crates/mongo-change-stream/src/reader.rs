@@ -6,12 +6,12 @@
 
 use std::{collections::VecDeque, time::Instant};
 
-use bson::Timestamp;
-use mongo_wire::{BatchDocuments, DecodeError, Document, ReplyError};
+use bson::{Timestamp, raw::RawDocument};
+use mongo_wire::{BatchDocuments, Document};
 
 use crate::{
-    EventBatch, EventRef, Gap, OperationType, RawEvent, ResumePoint, ResumeToken, StreamBatch,
-    StreamError, WatchOptions, event,
+    EventBatch, EventRef, Gap, OperationType, Phase, RawEvent, ResumePoint, ResumeToken,
+    StreamBatch, StreamError, WatchOptions, event,
 };
 
 /// Reads delivered batches event by event.
@@ -44,8 +44,6 @@ pub struct BatchReader {
     event_time: Option<Timestamp>,
     current: Option<Current>,
     waiting: VecDeque<StreamBatch>,
-    /// Found behind a batch that was handed out; told by the next call.
-    bad_event: Option<StreamError>,
     failed: bool,
     taken: usize,
     progress: Progress,
@@ -55,9 +53,9 @@ pub struct BatchReader {
 #[derive(Debug)]
 struct Current {
     batch: StreamBatch,
+    /// Stands at the event that was handed out last, unless the rest was handed out at once.
     rest: BatchDocuments,
     left: usize,
-    event: Option<Document>,
 }
 
 #[derive(Debug, Default)]
@@ -122,7 +120,6 @@ impl BatchReader {
             event_time: None,
             current: None,
             waiting: VecDeque::new(),
-            bad_event: None,
             failed: false,
             taken: 0,
             progress: Progress::default(),
@@ -144,10 +141,18 @@ impl BatchReader {
             self.waiting.push_back(batch);
             return;
         }
-        let (token, operation_time) = match (self.waiting.back_mut(), &mut self.current) {
-            (Some(last), _) => (&mut last.token, &mut last.operation_time),
-            (None, Some(current)) => (&mut current.batch.token, &mut current.batch.operation_time),
-            (None, None) => (&mut self.token, &mut self.operation_time),
+        let current = self.current.as_mut().map(|current| &mut current.batch);
+        let (token, operation_time, closes_cursor) = match self.waiting.back_mut().or(current) {
+            Some(last) => (
+                &mut last.token,
+                &mut last.operation_time,
+                &mut last.closes_cursor,
+            ),
+            None => (
+                &mut self.token,
+                &mut self.operation_time,
+                &mut self.after_invalidate,
+            ),
         };
         if batch.token.is_some() {
             *token = batch.token;
@@ -155,6 +160,7 @@ impl BatchReader {
         if batch.operation_time.is_some() {
             *operation_time = batch.operation_time;
         }
+        *closes_cursor |= batch.closes_cursor;
     }
 
     /// Hands out the next event as a slice of its reply; `None` when all batches are used up.
@@ -165,7 +171,7 @@ impl BatchReader {
     /// to close the stream.
     pub fn next_event(&mut self) -> Option<Result<RawEvent, StreamError>> {
         let document = match self.advance()? {
-            Ok(()) => self.current.as_ref()?.event.clone()?,
+            Ok(()) => self.current.as_ref()?.rest.share()?,
             Err(error) => return Some(Err(error)),
         };
         Some(Ok(RawEvent::from(document)))
@@ -178,8 +184,8 @@ impl BatchReader {
     pub fn next_ref(&mut self) -> Option<Result<EventRef<'_>, StreamError>> {
         match self.advance()? {
             Ok(()) => {
-                let document = self.current.as_ref()?.event.as_ref()?;
-                Some(Ok(EventRef::new(document.as_raw())))
+                let current = self.current.as_ref()?;
+                Some(Ok(EventRef::new(current.event()?)))
             }
             Err(error) => Some(Err(error)),
         }
@@ -195,24 +201,10 @@ impl BatchReader {
             Ok(()) => {}
             Err(error) => return Some(Err(error)),
         }
-        let (batch, first) = {
-            let current = self.current.as_ref()?;
-            (
-                current.batch.clone(),
-                current.batch.count - current.left - 1,
-            )
-        };
-        let mut count = 1;
-        // Every event is looked at before any is handed out: a bad one must not be among them.
-        while let Some(next) = self.current.as_mut().and_then(Current::advance) {
-            match next {
-                Ok(()) => count += 1,
-                Err(error) => {
-                    self.bad_event = Some(error);
-                    break;
-                }
-            }
-        }
+        let current = self.current.as_mut()?;
+        let first = current.batch.count - current.left - 1;
+        let count = 1 + std::mem::take(&mut current.left);
+        let batch = current.batch.clone();
         self.progress.events += u64::try_from(count - 1).unwrap_or(0);
         let token = self.resume_token();
         Some(Ok(EventBatch {
@@ -249,7 +241,7 @@ impl BatchReader {
             .and_then(Current::event_time)
             .or(self.event_time);
         let operation_time = match &self.current {
-            Some(current) if current.left == 0 => current.batch.operation_time,
+            Some(current) if current.is_at_end() => current.batch.operation_time,
             _ => self.operation_time,
         };
         StreamPosition {
@@ -267,6 +259,7 @@ impl BatchReader {
             after_invalidate: self
                 .current
                 .as_ref()
+                .filter(|current| current.event().is_some())
                 .map_or(self.after_invalidate, Current::is_at_invalidate),
             gaps: self.progress.gaps,
             last_gap: self.progress.last_gap.clone(),
@@ -277,7 +270,7 @@ impl BatchReader {
     #[must_use]
     pub fn is_drained(&self) -> bool {
         let used_up = || self.current.as_ref().is_none_or(Current::is_used_up);
-        self.failed || (self.bad_event.is_none() && self.waiting.is_empty() && used_up())
+        self.failed || (self.waiting.is_empty() && used_up())
     }
 
     /// Whether a bad event has ended the stream.
@@ -297,10 +290,6 @@ impl BatchReader {
     fn advance(&mut self) -> Option<Result<(), StreamError>> {
         if self.failed {
             return None;
-        }
-        if let Some(error) = self.bad_event.take() {
-            self.failed = true;
-            return Some(Err(error));
         }
         loop {
             if self.current.is_none() {
@@ -331,7 +320,7 @@ impl BatchReader {
             return;
         };
         self.event_time = current.event_time().or(self.event_time);
-        if current.event.is_some() {
+        if current.event().is_some() {
             self.after_invalidate = current.is_at_invalidate();
         }
         // The event's own token is a slice of the reply, which must not outlive its use.
@@ -356,76 +345,59 @@ impl Current {
         Self {
             rest: batch.events.documents(),
             left: batch.count,
-            event: None,
             batch,
         }
     }
 
     fn advance(&mut self) -> Option<Result<(), StreamError>> {
-        let document = match self.rest.next()? {
-            Ok(document) => document,
-            Err(error) => return Some(Err(self.unreadable(error))),
-        };
-        if let Err(error) = self.check_token(&document) {
-            return Some(Err(error));
+        if self.left == 0 {
+            return self.batch.error.take().map(Err);
         }
-        self.left = self.left.saturating_sub(1);
-        self.event = Some(document);
-        Some(Ok(()))
+        self.left -= 1;
+        let step = self.rest.step()?;
+        let phase = Phase::GetMore;
+        Some(step.map_err(|error| StreamError::Reply { phase, error }))
     }
 
-    /// Every event needs an `_id` that is a document. Servers put it first, where a look at a few
-    /// bytes finds it.
-    fn check_token(&self, document: &Document) -> Result<(), StreamError> {
-        const DOCUMENT_UNDER_ID: &[u8] = b"\x03_id\0";
-        if document.as_bytes().get(4..9) == Some(DOCUMENT_UNDER_ID) {
-            return Ok(());
+    /// The event that was handed out last.
+    fn event(&self) -> Option<&RawDocument> {
+        if self.left == 0 {
+            return self.batch.last.as_ref().map(Document::as_raw);
         }
-        match document.embedded("_id") {
-            Ok(Some(_)) => Ok(()),
-            Err(DecodeError::Malformed { offset, defect }) => {
-                let end = self.batch.events.offset() + self.batch.events.bytes_len();
-                let start = end - self.rest.bytes_left() - document.len();
-                Err(self.unreadable(ReplyError::Malformed {
-                    offset: start + offset,
-                    defect,
-                }))
-            }
-            _ => Err(StreamError::MissingResumeToken),
-        }
+        RawDocument::from_bytes(self.rest.here()?).ok()
     }
 
     fn is_used_up(&self) -> bool {
-        // One byte, the array's closing zero, stays behind the last element.
-        self.rest.bytes_left() <= 1
+        self.left == 0 && self.batch.error.is_none()
+    }
+
+    /// Behind its last event.
+    fn is_at_end(&self) -> bool {
+        self.left == 0 && self.batch.last.is_some()
     }
 
     /// Behind the last event of a batch that names its end stands that end, behind any other event
     /// its `_id`.
     fn token(&self) -> Option<ResumeToken> {
-        let event = self.event.as_ref()?;
         match &self.batch.token {
-            Some(token) if self.left == 0 => Some(token.clone()),
-            _ => event::token_of(event),
+            Some(token) if self.is_at_end() => Some(token.clone()),
+            _ if self.left == 0 => event::token_of(self.batch.last.as_ref()?),
+            _ => event::token_of(&self.rest.share()?),
         }
     }
 
+    /// The last event may be one whose type is not known, as a projection may leave it out: the
+    /// server closes the cursor behind it.
     fn is_at_invalidate(&self) -> bool {
-        let event = self
-            .event
-            .as_ref()
-            .map(|event| EventRef::new(event.as_raw()));
-        event.and_then(EventRef::operation_type) == Some(OperationType::Invalidate)
+        let operation = self
+            .event()
+            .map(EventRef::new)
+            .and_then(EventRef::operation_type);
+        operation == Some(OperationType::Invalidate)
+            || (self.is_at_end() && self.batch.closes_cursor)
     }
 
     fn event_time(&self) -> Option<Timestamp> {
-        EventRef::new(self.event.as_ref()?.as_raw()).cluster_time()
-    }
-
-    fn unreadable(&self, error: ReplyError) -> StreamError {
-        StreamError::Reply {
-            phase: self.batch.phase,
-            error,
-        }
+        EventRef::new(self.event()?).cluster_time()
     }
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bson::Timestamp;
-use mongo_wire::{CommandReply, CursorReply};
+use mongo_wire::{CommandReply, CursorReply, Document};
 
 use super::{Action, ChangeStreamMachine, Loss, State, StreamEvent};
 use crate::{
@@ -232,27 +232,25 @@ impl ChangeStreamMachine {
         let whole =
             self.fragments
                 .take_in(answer.cursor.batch, self.config.oversize, before, phase);
-        let survey = Survey::of(&whole.events);
+        let survey = Survey::of(&whole.events, phase);
         let count = survey.count;
 
         let is_whole = survey.error.is_none() && whole.error.is_none() && !whole.is_cut;
         let named_end = named_end
             .filter(|_| is_whole)
-            .map(|token| ResumeToken::from(token).compact());
-        let last = survey.last.map(EventRef::new);
+            .map(|token| ResumeToken::from(token).compact())
+            .or(whole.end);
+        let last = survey.last.as_ref().map(view);
         let last_id = || last.and_then(EventRef::id).map(token::copy);
         let end = named_end.clone().or_else(last_id);
-        let first = survey.first.map(EventRef::new);
+        let first = survey.first.as_ref().map(view);
         let is_first = phase == Phase::Open || matches!(self.loss, Loss::Behind(_));
         let gaps = self.pass_gaps(whole.gaps, first, (&end, operation_time));
-        let outcome = match (survey.error, whole.error) {
-            (Some(error), _) => Err(StreamError::Reply { phase, error }),
-            (None, Some(error)) => Err(error),
-            (None, None) if count > 0 && end.is_none() => Err(StreamError::MissingResumeToken),
-            (None, None) => Ok(()),
-        };
+        let outcome = survey.error.clone().or(whole.error).map_or(Ok(()), Err);
         if is_first && whole.events.is_empty() && end.is_none() {
-            self.place.opened_without_token(operation_time);
+            // The reply's own time lies behind an event of which only a part is there.
+            self.place
+                .opened_without_token(whole.cut_at.or(operation_time));
         }
         if let Some(last) = last {
             self.invalidated = last.operation_type() == Some(OperationType::Invalidate);
@@ -277,14 +275,16 @@ impl ChangeStreamMachine {
                 .delivered(whole.events.bytes_len(), !whole.events.is_empty());
         }
         self.actions.push_back(Action::Deliver(StreamBatch {
-            phase,
             events: whole.events,
             count,
+            last: survey.last,
+            error: survey.error,
             token: named_end,
             operation_time,
             received_at: now,
             gaps,
             is_answer,
+            closes_cursor: answer.cursor.id == 0,
         }));
         outcome
     }
@@ -442,7 +442,7 @@ impl ChangeStreamMachine {
         match std::mem::replace(&mut self.state, State::Finished) {
             State::Opening { .. } => {
                 self.state = State::Closing {
-                    until: now + self.config.close_grace,
+                    until: later(now, self.config.close_grace),
                 };
             }
             State::Open { cursor, .. } | State::Fetching { cursor, .. } => {
@@ -471,6 +471,10 @@ impl ChangeStreamMachine {
         }
         self.actions.push_back(Action::Unbind);
     }
+}
+
+fn view(event: &Document) -> EventRef<'_> {
+    EventRef::new(event.as_raw())
 }
 
 /// Whether the server may still have the cursor of a `getMore` that failed like this.

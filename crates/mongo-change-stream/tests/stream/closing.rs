@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bson::doc;
-use mongo_change_stream::{FailureKind, WatchOptions};
+use mongo_change_stream::{FailureKind, StreamConfig, WatchOptions};
 
 use crate::harness::{Stream, batch, event, prefetch, resumable, server_error, without_prefetch};
 
@@ -101,4 +101,19 @@ fn ended_stream_takes_no_more_notice() {
     stream.fail(FailureKind::Network);
     stream.machine.handle_timeout(stream.now);
     assert!(stream.machine.poll_action().is_none());
+}
+
+#[test]
+fn a_grace_beyond_what_the_clock_can_express_is_no_harm() {
+    let config = StreamConfig {
+        close_grace: Duration::MAX,
+        ..without_prefetch()
+    };
+    let mut stream = Stream::with(WatchOptions::default(), config);
+    stream.close();
+    stream.pass(Duration::from_secs(3_600));
+    assert!(
+        stream.finished.is_none(),
+        "the aggregate is still waited for"
+    );
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bson::{Bson, Document, Timestamp, doc};
 use mongo_change_stream::{
-    FailureKind, Gap, GapCause, GapEnd, HistoryLost, OnInvalidate, Oversize, StreamConfig,
+    FailureKind, Gap, GapCause, GapEnd, HistoryLost, Input, OnInvalidate, Oversize, StreamConfig,
     StreamError, StreamEvent, WatchOptions,
 };
 
@@ -442,6 +442,75 @@ fn events_that_are_left_out_are_gaps_between_their_neighbours() {
         ),
         (3, "z2")
     );
+}
+
+#[test]
+fn an_event_left_out_before_the_cut_of_a_batch_is_one_gap_whatever_fails() {
+    let mut stream = Stream::with(WatchOptions::default(), skipping());
+    stream.reply(&batch(1, &[], "p"));
+    stream.demand();
+    let cut = [
+        event("a"),
+        fragment("x", 1, 2),
+        fragment("x", 2, 2),
+        fragment("y", 1, 2),
+    ];
+    stream.reply(&documents(1, &cut, "y1"));
+    assert_eq!(stream.next().unwrap().unwrap(), event("a"));
+    assert_eq!(stream.token().unwrap(), "x2");
+    stream.demand();
+    stream.reply(&resumable());
+    assert_eq!(start_of(stream.aggregate().stage()), resume_after("x2"));
+    stream.reply(&documents(2, &[fragment("y", 1, 1), event("b")], "q"));
+    assert_eq!(stream.next().unwrap().unwrap(), event("b"));
+    assert_eq!(gaps(&stream).len(), 2, "x and y");
+}
+
+#[test]
+fn a_first_batch_that_holds_a_part_of_an_event_is_resumed_before_it() {
+    for config in [joining(1_000), skipping()] {
+        let mut stream = Stream::with(WatchOptions::default(), config);
+        let mut first = fragment("x", 1, 2);
+        // 0x10 seconds, 2nd of them; the reply's own time is later.
+        first.insert("_id", doc! { "_data": "8200000010000000022B" });
+        stream.reply(&documents(1, &[first], "x1"));
+        stream.demand();
+        stream.reply(&resumable());
+        let time = Timestamp {
+            time: 16,
+            increment: 2,
+        };
+        let start = vec![("startAtOperationTime".to_owned(), Bson::Timestamp(time))];
+        assert_eq!(start_of(stream.aggregate().stage()), start);
+    }
+}
+
+#[test]
+fn a_fragment_that_cannot_be_read_ends_the_stream() {
+    let mut stream = Stream::with(WatchOptions::default(), joining(1_000));
+    let mut first = fragment("x", 1, 2);
+    first.insert("note", "broken");
+    let mut reply = documents(1, &[event("a"), first, fragment("x", 2, 2)], "x2");
+    reply.insert("ok", 1.0);
+    let mut bytes = bson::serialize_to_vec(&reply).unwrap();
+    let at = bytes
+        .windows(5)
+        .position(|bytes| bytes == b"note\0")
+        .unwrap();
+    // Its type: there is no such.
+    bytes[at - 1] = 0x42;
+    stream.command = None;
+    stream.handle(Input::ReplyReceived {
+        reply: mongo_wire::Document::from_bytes(bytes).unwrap(),
+        max_wire_version: stream.wire,
+    });
+    assert_eq!(stream.next().unwrap().unwrap(), event("a"));
+    assert!(
+        matches!(stream.error(), StreamError::Reply { .. }),
+        "{}",
+        stream.error()
+    );
+    assert_eq!(stream.token().unwrap(), "a");
 }
 
 #[test]

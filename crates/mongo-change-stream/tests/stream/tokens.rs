@@ -69,6 +69,43 @@ fn rule_35_mid_batch_the_id_at_the_end_the_named_end() {
 }
 
 #[test]
+fn the_end_of_the_cursor_needs_start_after_whether_or_not_its_event_says_what_it_is() {
+    // A projection may leave the operation's name out; the last batch may be empty.
+    for last in [batch(0, &["drop", "gone"], "gone"), batch(0, &[], "gone")] {
+        let mut stream = Stream::open(WatchOptions::default());
+        stream.reply(&batch(1, &["a"], "p"));
+        stream.next().unwrap().unwrap();
+        stream.demand();
+        stream.reply(&last);
+        while stream.next().is_some() {}
+        let point = stream.reader.resume_point().unwrap();
+        assert!(point.after_invalidate, "{point:?}");
+        assert_eq!(stream.token().unwrap(), "gone");
+    }
+}
+
+#[test]
+fn a_bad_first_event_moves_nothing() {
+    let mut stream = Stream::open(WatchOptions {
+        start_after: Some(token("s")),
+        ..WatchOptions::default()
+    });
+    let mut reply = batch(1, &["a"], "p");
+    let cursor = reply.get_document_mut("cursor").unwrap();
+    cursor.insert("firstBatch", [doc! { "no": "id" }]);
+    cursor.remove("nextBatch");
+    stream.reply(&reply);
+    assert!(matches!(
+        stream.next(),
+        Some(Err(StreamError::MissingResumeToken))
+    ));
+    let position = stream.reader.position();
+    assert!(position.after_invalidate);
+    assert_eq!(position.operation_time, None);
+    assert_eq!(stream.token().unwrap(), "s");
+}
+
+#[test]
 fn rule_43_fragments_have_tokens_of_their_own() {
     let mut reply = batch(1, &["f1", "f2"], "p");
     let events = reply
