@@ -14,7 +14,7 @@ use mongo_client::change_stream::{
 use mongo_client::checkpoint::{CheckpointStore as _, FileStore};
 use mongo_client::sdam::TopologyType;
 use mongo_client::wire::Json;
-use mongo_client::{ChangeStream, Client, Verdict, Watch};
+use mongo_client::{ChangeStream, Client, Error, Verdict, Watch};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -216,7 +216,7 @@ pub(crate) fn check(arguments: &Arguments) -> Result<(), Failure> {
         .build()
         .map_err(Failure::Output)?;
     runtime.block_on(async {
-        let client = Client::new(&arguments.uri)?;
+        let client = Client::connect(&arguments.uri).await?;
         let store = arguments.resume_file.as_ref().map(FileStore::new);
         let watch = prepare(&client, arguments, store.as_ref()).await?;
         let report = watch.check().await?;
@@ -287,7 +287,15 @@ async fn follow(
                 }
             }
         };
-        output.write(&event?)?;
+        match event {
+            Ok(event) => output.write(&event)?,
+            // With a time limit: nothing has come within it, and the stream goes on.
+            Err(Error::OperationTimeout { .. }) => continue,
+            Err(error) => {
+                output.keep(&mut place, &stream).await?;
+                return Err(error.into());
+            }
+        }
         if place.is_overdue() {
             output.keep(&mut place, &stream).await?;
         }
