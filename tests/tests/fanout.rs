@@ -16,6 +16,7 @@ use mongo_client::{
     Client, Collection, Database, Error, OnLag, SharedStream, SubscribeOptions, Subscription,
     SubscriptionError,
 };
+use testbed::replay::{Replay, ReplayServer};
 
 /// Nothing here takes longer unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -176,4 +177,59 @@ async fn nobody_left_closes_the_stream() {
         }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_subscribes_before_anybody_waits_misses_nothing() {
+    // One batch, and then nothing more: who misses that waits in vain.
+    let server = ReplayServer::start(&Replay::of_orders(3, 1)).unwrap();
+    let client = Client::new(&server.uri()).unwrap();
+    let stream = within(client.database("shop").watch()).await.unwrap();
+    let observer = stream.observer();
+    let shared = SharedStream::new(stream);
+    within(async {
+        while observer.position().batches < 3 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let mut late = shared.subscribe(SubscribeOptions::default());
+    for id in 0..3 {
+        assert_eq!(next(&mut late).await, id);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_takes_too_long_does_not_end_it() {
+    // Behind its batch each cursor waits longer than the limit; the next one begins anew.
+    let server = ReplayServer::start(&Replay::of_orders(1, 1)).unwrap();
+    let client = Client::new(&server.uri()).unwrap();
+    let watch = client.database("shop").watch();
+    let watch = watch.timeout(Duration::from_millis(60));
+    let shared = SharedStream::new(within(watch).await.unwrap());
+    let mut subscription = shared.subscribe(SubscribeOptions::default());
+    for _ in 0..3 {
+        assert_eq!(next(&mut subscription).await, 0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_event_for_a_subscriber_does_not_keep_the_reply_it_came_in() {
+    let mut replay = Replay::of_orders(100, 1);
+    replay.events[50] = rawdoc! { "_id": { "_data": "8265" }, "operationType": "delete" };
+    let server = ReplayServer::start(&replay).unwrap();
+    let client = Client::new(&server.uri()).unwrap();
+    let stream = within(client.database("shop").watch()).await.unwrap();
+    let shared = SharedStream::new(stream);
+    let subscribe = |operation| {
+        let filter = EventFilter::default().operations([operation]);
+        shared.subscribe(SubscribeOptions::default().filter(filter))
+    };
+    for (mut subscription, is_alone) in [
+        (subscribe(OperationType::Delete), true),
+        (subscribe(OperationType::Insert), false),
+    ] {
+        let event = within(subscription.next()).await.unwrap().unwrap();
+        assert_eq!(event.into_document().into_bytes().is_unique(), is_alone);
+    }
 }

@@ -9,10 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
 
 use mongo_change_stream::{EventBatch, EventFilter, RawEvent, ResumePoint};
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::ChangeStream;
 use crate::error::Error;
+
+/// A subscriber that wants less than one byte in so many of a reply gets copies of its events, so
+/// that they do not keep the reply in memory.
+const SPARSE: usize = 4;
 
 /// A change stream that many subscribers share: one cursor and one connection, whoever listens.
 ///
@@ -80,8 +84,9 @@ impl SubscribeOptions {
         self
     }
 
-    /// How many events, and how many bytes of them, may wait for this subscriber; each event keeps
-    /// the reply that it came in. Less than one event counts as one.
+    /// How many events, and how many bytes of them, may wait for this subscriber. Less than one
+    /// event counts as one. Of replies that are mostly for others, events are copied; others are
+    /// kept whole, so that up to four times as many bytes are held, and two replies more.
     #[must_use]
     pub fn capacity(mut self, events: usize, bytes: usize) -> Self {
         (self.events, self.bytes) = (events, bytes);
@@ -118,12 +123,14 @@ pub enum SubscriptionError {
 #[derive(Debug)]
 pub struct Subscription {
     queue: Arc<Queue>,
-    _hub: Arc<Hub>,
+    hub: Arc<Hub>,
 }
 
 #[derive(Debug)]
 struct Hub {
     state: Mutex<HubState>,
+    /// Told when a subscriber waits; the task begins then.
+    wanted: Arc<Notify>,
     /// Tells the task that nobody is left, by being dropped.
     _alive: oneshot::Sender<()>,
 }
@@ -166,21 +173,31 @@ enum Item {
 }
 
 impl SharedStream {
-    /// Shares a stream. Whoever subscribes before this task yields for the first time misses
-    /// nothing of it.
+    /// Shares a stream, which is read from when the first subscriber waits for an event: whoever
+    /// subscribes before that misses nothing of it.
     ///
     /// Must be called in the context of a tokio runtime.
     #[must_use]
     pub fn new<T: 'static>(stream: ChangeStream<T>) -> Self {
-        let (alive, gone) = oneshot::channel();
+        let (alive, mut gone) = oneshot::channel();
+        let wanted = Arc::new(Notify::new());
         let hub = Arc::new(Hub {
             state: Mutex::new(HubState {
                 place: stream.resume_point(),
                 ..HubState::default()
             }),
+            wanted: Arc::clone(&wanted),
             _alive: alive,
         });
-        tokio::spawn(hand_round(stream, Arc::downgrade(&hub), gone));
+        let weak = Arc::downgrade(&hub);
+        tokio::spawn(async move {
+            tokio::select! {
+                // Whoever waits has the hub, so that `gone` has not come before.
+                biased;
+                () = wanted.notified() => hand_round(stream, weak, gone).await,
+                _ = &mut gone => {}
+            }
+        });
         Self { hub }
     }
 
@@ -205,7 +222,7 @@ impl SharedStream {
         drop(hub);
         Subscription {
             queue,
-            _hub: Arc::clone(&self.hub),
+            hub: Arc::clone(&self.hub),
         }
     }
 }
@@ -223,6 +240,8 @@ async fn hand_round<T>(
         let Some(hub) = hub.upgrade() else { break };
         match found {
             Some(Ok(batch)) => hub.hand_round(batch.as_ref(), stream.resume_point()),
+            // The stream lives: it is only that nothing has come in time.
+            Some(Err(Error::OperationTimeout { .. })) => {}
             Some(Err(error)) => return hub.end(&Err(Arc::new(error))),
             None => return hub.end(&Ok(())),
         }
@@ -262,10 +281,24 @@ impl Queue {
             return;
         }
         state.horizon = place.cloned();
-        let events = batch.into_iter().flat_map(EventBatch::owned_events);
-        let mut is_new = false;
-        for event in events.filter(|event| self.options.filter.matches(event.view())) {
-            is_new = true;
+        let Some(batch) = batch else { return };
+        let filter = &self.options.filter;
+        let events = batch.owned_events();
+        let events: Vec<_> = events
+            .filter(|event| filter.matches(event.view()))
+            .collect();
+        let bytes: usize = events
+            .iter()
+            .map(|event| event.document().as_bytes().len())
+            .sum();
+        let is_sparse = bytes.saturating_mul(SPARSE) < batch.bytes_len();
+        let is_new = !events.is_empty();
+        for event in events {
+            let event = if is_sparse {
+                RawEvent::from(event.into_document().detached())
+            } else {
+                event
+            };
             state.push(event, &self.options);
             if state.end.is_some() {
                 break;
@@ -304,6 +337,9 @@ impl QueueState {
                 if let Some(token) = event.token() {
                     let after_invalidate = event.operation_type()
                         == Some(mongo_change_stream::OperationType::Invalidate);
+                    // A subscriber that has read all that there is may wait long.
+                    let is_last = self.waiting.is_empty();
+                    let token = if is_last { token.compact() } else { token };
                     self.place = Some(ResumePoint {
                         token,
                         after_invalidate,
@@ -336,6 +372,7 @@ impl Subscription {
                 None => {
                     state.end = None;
                     state.waker = Some(cx.waker().clone());
+                    self.hub.wanted.notify_one();
                     Poll::Pending
                 }
             }
