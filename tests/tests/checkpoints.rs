@@ -16,6 +16,7 @@ use mongo_client::change_stream::{
 use mongo_client::checkpoint::{CheckpointFailure, CheckpointStore, CollectionStore, FileStore};
 use mongo_client::{ChangeStream, Client, Collection, Database, Error};
 use testbed::cluster::ReplicaSet;
+use testbed::scripted::{Answer, HelloScript, ScriptedServer};
 
 /// Nothing here takes longer unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -195,4 +196,29 @@ async fn a_place_behind_an_invalidate_event_remembers_the_option_it_needs() {
     let event = within(stream.next_raw()).await.unwrap().unwrap();
     assert_eq!(event.operation_type(), Some(OperationType::Insert));
     assert_eq!(id_of(&event), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_router_that_was_reached_directly_tells_the_cluster_too() {
+    let server = ScriptedServer::start(|_| HelloScript::mongos()).unwrap();
+    let cluster = bson::oid::ObjectId::new();
+    server.always("find", move |_| {
+        let version = rawdoc! { "_id": 1, "clusterId": cluster };
+        let cursor = rawdoc! { "id": 0_i64, "ns": "config.version", "firstBatch": [version] };
+        Answer::reply(rawdoc! { "cursor": cursor, "ok": 1.0 })
+    });
+    server.always("aggregate", |_| {
+        let cursor = rawdoc! {
+            "id": 7_i64, "ns": "shop.orders", "firstBatch": [],
+            "postBatchResumeToken": { "_data": "8265" },
+        };
+        Answer::reply(rawdoc! { "cursor": cursor, "ok": 1.0 })
+    });
+    server.always("getMore", |_| Answer::silence());
+    let uri = format!("mongodb://{}/?directConnection=true", server.address());
+    let client = Client::new(&uri).unwrap();
+    let watch = client.database("shop").collection("orders").watch();
+    let stream = within(watch.resume_from(None)).await.unwrap();
+    let identity = stream.checkpoint().unwrap().identity;
+    assert_eq!(identity.deployment, Some(cluster.to_hex()));
 }

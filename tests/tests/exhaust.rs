@@ -185,6 +185,34 @@ async fn a_server_that_does_not_stream_or_stops_is_asked_as_usual() {
     assert!(asked.into_iter().all(|command| command.exhaust_allowed));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_that_ends_for_want_of_time_is_begun_again() {
+    let server = ScriptedServer::start(|me| HelloScript::primary("rs0", me, &[me])).unwrap();
+    server.always("aggregate", |_| {
+        let cursor = rawdoc! { "id": 7_i64, "ns": "test.things", "firstBatch": [] };
+        Answer::reply(rawdoc! { "cursor": cursor, "ok": 1.0 })
+    });
+    let overloaded = rawdoc! {
+        "ok": 0.0, "code": 462, "errmsg": "too busy",
+        "errorLabels": ["SystemOverloadedError", "RetryableError"], "baseBackoffMS": 1,
+    };
+    let chain = Answer::silence().then_reply_with_more(reply(1));
+    server.once("getMore", chain.then_reply(overloaded));
+    server.once("getMore", Answer::reply(reply(2)));
+    server.always("getMore", |_| Answer::silence());
+    let client = Client::new(&server.uri()).unwrap();
+    let mut stream = within(client.database("test").watch().exhaust(true))
+        .await
+        .unwrap();
+    // Without another getMore nothing comes before that of the chain is given up.
+    let soon = Duration::from_secs(5);
+    for id in 1..=2 {
+        let event = tokio::time::timeout(soon, stream.next_raw()).await;
+        assert_eq!(id_of(&event.unwrap().unwrap().unwrap()), id);
+    }
+    assert_eq!(stream.position().gaps, 0);
+}
+
 /// Reads while writes go on, dropping calls of `next()` at random.
 async fn cancel_at_random(watch: impl Fn(Watch) -> Watch, cancellations: u32, seed: u64) -> u32 {
     let client = shared_client().await;

@@ -9,8 +9,10 @@ use bson::{RawDocument, RawDocumentBuf, rawdoc};
 use integration_tests::fail_point::FailPoint;
 use integration_tests::recorder::Recorder;
 use integration_tests::{own_database, shared_client, shared_set};
+use mongo_client::change_stream::Prefetch;
 use mongo_client::events::{CommandFailure, CommandStep};
 use mongo_client::{Client, ClientOptions, CursorType, Error, Event, SessionOptions, TimeoutMode};
+use testbed::replay::{Replay, ReplayServer};
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
 
 /// Nothing here takes longer unless it hangs.
@@ -399,4 +401,42 @@ async fn a_cursor_that_waits_is_told_the_shorter_time() {
         "{asked:?}"
     );
     assert!(max_time(&recorder.sent("find")[0]).unwrap() > 500);
+}
+
+#[tokio::test]
+async fn the_time_of_a_streams_call_begins_when_it_waits() {
+    let limit = ms(300);
+    let server = ReplayServer::start(&Replay::of_orders(1, 2)).unwrap();
+    let client = Client::new(&server.uri()).unwrap();
+    let watch = client.database("shop").watch().timeout(limit);
+    let mut stream = within(watch.prefetch(Some(Prefetch::new(1, 1 << 20))))
+        .await
+        .unwrap();
+    // One batch waits; the time that the opening had is long over.
+    while stream.position().batches < 2 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(limit).await;
+    within(stream.next_raw()).await.unwrap().unwrap();
+    // The task hears that the batch was taken, and that there is a call, in one go.
+    within(stream.next_raw()).await.unwrap().unwrap();
+
+    // A call that has found nothing leaves nothing of its time to the next one.
+    assert!(within(stream.next_if_any()).await.unwrap().is_none());
+    tokio::time::sleep(limit).await;
+    let called = Instant::now();
+    let error = within(futures_util::StreamExt::next(&mut stream)).await;
+    let error = error.unwrap().unwrap_err();
+    assert!(error.is_operation_timeout(), "{error}");
+    assert!(called.elapsed() >= limit, "{:?}", called.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asking_who_the_deployment_is_counts_as_part_of_the_opening() {
+    let server = primary();
+    server.always("replSetGetConfig", |_| Answer::silence());
+    let client = Client::new(&server.uri()).unwrap();
+    let watch = client.database("shop").watch().timeout(ms(300));
+    let error = within(watch.resume_from(None)).await.unwrap_err();
+    assert!(error.is_operation_timeout(), "{error}");
 }

@@ -112,8 +112,13 @@ pub enum Action {
         exhaust: bool,
     },
     /// Read the next reply that the server sends unasked on the bound connection; told as that of a
-    /// `GetMore`.
+    /// `GetMore`. What is said there of a server that had no time to begin holds here, too; then
+    /// there is nothing more to read, and the command is to be run.
     ReadReply {
+        /// The database.
+        database: ByteStr,
+        /// The `getMore` that the server goes on answering.
+        command: Document,
         /// Until the reply is there.
         deadline: Duration,
     },

@@ -36,17 +36,16 @@ use crate::error::{Error, Result};
 /// A change stream whose events are read as `T`.
 ///
 /// Reading an event as a type can fail without harm to the stream: the error is the event's, the
-/// stream goes on behind it. All other errors end the stream.
+/// stream goes on behind it. Nor does a call that took too long end it
+/// ([`Error::OperationTimeout`]): the next call resumes it. All other errors end the stream.
 ///
 /// Dropping the handle closes the stream in the background; [`close`](Self::close) waits for it.
 pub struct ChangeStream<T = ChangeEvent<Document>> {
     shared: Arc<Shared>,
     requests: mpsc::UnboundedSender<Request>,
     identity: Arc<StreamIdentity>,
-    /// A call may only take so long, which the task is told when one begins to wait.
+    /// A call may only take so long.
     is_timed: bool,
-    /// The call under way has told it.
-    is_told: bool,
     types: PhantomData<fn() -> T>,
 }
 
@@ -62,7 +61,6 @@ impl<T> ChangeStream<T> {
             requests,
             identity,
             is_timed,
-            is_told: false,
             types: PhantomData,
         }
     }
@@ -136,7 +134,7 @@ impl<T> ChangeStream<T> {
     /// Dropping the future loses nothing: the event is still there for the next call.
     ///
     /// # Errors
-    /// Any error ends the stream.
+    /// Any error but [`Error::OperationTimeout`] ends the stream.
     pub async fn next_raw(&mut self) -> Option<Result<RawEvent>> {
         self.begin_call();
         std::future::poll_fn(|cx| self.poll_next_raw(cx)).await
@@ -148,7 +146,7 @@ impl<T> ChangeStream<T> {
     /// Dropping the future loses nothing: the batch is still there for the next call.
     ///
     /// # Errors
-    /// Any error ends the stream, after the events before it.
+    /// Any error but [`Error::OperationTimeout`] ends the stream, after the events before it.
     pub async fn next_batch(&mut self) -> Option<Result<EventBatch>> {
         self.begin_call();
         std::future::poll_fn(|cx| self.poll_step(BatchReader::next_batch, cx)).await
@@ -156,6 +154,7 @@ impl<T> ChangeStream<T> {
 
     /// The next batch, or nothing when the place has moved on without events.
     async fn next_batch_or_news(&mut self) -> Option<Result<Option<EventBatch>>> {
+        self.begin_call();
         let before = self.shared.deliveries();
         let next = std::future::poll_fn(|cx| match self.poll_step(BatchReader::next_batch, cx) {
             Poll::Pending if self.shared.deliveries() != before => Poll::Ready(Some(Ok(None))),
@@ -169,7 +168,7 @@ impl<T> ChangeStream<T> {
     /// server; `None` says only that there is none right now.
     ///
     /// # Errors
-    /// Any error ends the stream.
+    /// Any error but [`Error::OperationTimeout`] ends the stream.
     pub fn next_received(&mut self) -> Option<Result<RawEvent>> {
         match self.shared.step(BatchReader::next_event, None) {
             Step::Found { found, taken } => Some(self.hand_out(found, taken)),
@@ -196,21 +195,14 @@ impl<T> ChangeStream<T> {
 
     /// From here on counts the time that a call may take; what a call that was given up has met
     /// is nobody's business any more.
-    fn begin_call(&mut self) {
+    fn begin_call(&self) {
         if self.is_timed {
-            self.is_told = false;
-            self.shared.forget_lapse();
+            self.shared.begin_call();
         }
     }
 
     fn poll_step<U>(&mut self, read: Read<U>, cx: &mut Context<'_>) -> Poll<Option<Result<U>>> {
-        let step = self.shared.step(read, Some(cx.waker()));
-        let waits = matches!(step, Step::Wait { .. });
-        if waits && self.is_timed && !self.is_told {
-            self.tell(Request::Called);
-        }
-        self.is_told = waits;
-        match step {
+        match self.shared.step(read, Some(cx.waker())) {
             Step::Found { found, taken } => Poll::Ready(Some(self.hand_out(found, taken))),
             Step::Ended(end) => Poll::Ready(end.map(Err)),
             Step::Wait { demand } => {
@@ -249,7 +241,7 @@ impl<T: DeserializeOwned> ChangeStream<T> {
     ///
     /// # Errors
     /// [`StreamError::Event`](mongo_change_stream::StreamError::Event) when this event is no `T`;
-    /// any other error ends the stream.
+    /// any other error but [`Error::OperationTimeout`] ends the stream.
     pub async fn next(&mut self) -> Option<Result<T>> {
         self.next_raw().await.map(|event| read(&event?))
     }
@@ -275,7 +267,10 @@ impl<T: DeserializeOwned> ChangeStream<T> {
                 other => other,
             }
         });
-        next.await.map(|event| read(&event?)).transpose()
+        let event = next.await;
+        // A call that has found nothing has waited, too.
+        self.begin_call();
+        event.map(|event| read(&event?)).transpose()
     }
 }
 

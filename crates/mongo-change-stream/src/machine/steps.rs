@@ -78,12 +78,17 @@ impl ChangeStreamMachine {
                 streams,
             } => {
                 let deadline = self.deadline();
+                let (database, command) = (cursor.database(), cursor.get_more());
                 self.actions.push_back(if streams {
-                    Action::ReadReply { deadline }
+                    Action::ReadReply {
+                        database,
+                        command,
+                        deadline,
+                    }
                 } else {
                     Action::GetMore {
-                        database: cursor.database(),
-                        command: cursor.get_more(),
+                        database,
+                        command,
                         deadline,
                         exhaust: self.config.exhaust,
                     }

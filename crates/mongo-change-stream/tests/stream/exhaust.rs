@@ -106,7 +106,7 @@ fn a_reply_that_does_not_come_misses_a_deadline() {
     let mut stream = streaming(without_prefetch(), &["a"]);
     stream.next();
     stream.machine.handle(Input::Demanded, stream.now);
-    let Some(Action::ReadReply { deadline }) = stream.machine.poll_action() else {
+    let Some(Action::ReadReply { deadline, .. }) = stream.machine.poll_action() else {
         panic!()
     };
     assert_eq!(deadline, Duration::from_secs(21));

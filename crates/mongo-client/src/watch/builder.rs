@@ -275,9 +275,10 @@ impl Watch {
         let command = self.command.resolve(&self.client)?;
         let timeout = command.timeout;
         check_limits(timeout, self.options.max_await_time)?;
+        let deadline = Deadline::after(timeout, Instant::now());
         let mut identity = StreamIdentity::new(&self.target, &pipeline);
         if self.is_saved {
-            identify(&self.client, &mut identity).await?;
+            identify(&self.client, &mut identity, deadline).await?;
         }
         if let Some(checkpoint) = &self.checkpoint {
             let checked = identity.check(&checkpoint.identity);
@@ -298,7 +299,7 @@ impl Watch {
             client: self.client,
             machine,
             shared: Arc::clone(&shared),
-            deadline: Deadline::after(timeout, Instant::now()),
+            deadline,
             session: command.session.clone(),
             command,
             listener: self.listener,

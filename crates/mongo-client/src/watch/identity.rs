@@ -1,52 +1,46 @@
 //! Who a deployment is, as far as it says so: what a checkpoint is compared with.
 
+use std::time::Duration;
+
 use bson::oid::ObjectId;
 use bson::{RawDocument, rawdoc};
 use mongo_change_stream::StreamIdentity;
-use mongo_topology::TopologyType;
 use mongo_uri::{ReadPreference, ReadPreferenceMode};
+use mongo_wire::CommandReply;
+use tokio::time::Instant;
 
 use crate::client::Client;
+use crate::database::Database;
+use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 
-/// Fills in the deployment. A user who may not ask is no error: then the set's name has to do.
+/// Fills in the deployment, before the deadline. A user who may not ask is no error: then the set's
+/// name has to do.
 ///
 /// # Errors
 /// Whatever prevents an answer.
-pub(super) async fn identify(client: &Client, identity: &mut StreamIdentity) -> Result<()> {
-    let nearest = ReadPreference::from(ReadPreferenceMode::PrimaryPreferred);
+pub(super) async fn identify(
+    client: &Client,
+    identity: &mut StreamIdentity,
+    deadline: Deadline,
+) -> Result<()> {
     let admin = client.database("admin");
-    // Who it is, is known by then at the latest.
-    let hello = rawdoc! { "hello": 1 };
-    let legacy = rawdoc! { "isMaster": 1 };
-    let hello = match admin
-        .run_command(&hello)
-        .read_preference(nearest.clone())
-        .await
-    {
+    let hello = match ask(&admin, &rawdoc! { "hello": 1 }, deadline).await {
         // Servers before 4.4.2 have another name for it.
-        Err(Error::Server { .. }) => {
-            admin
-                .run_command(&legacy)
-                .read_preference(nearest.clone())
-                .await?
-        }
+        Err(Error::Server { .. }) => ask(&admin, &rawdoc! { "isMaster": 1 }, deadline).await?,
         reply => reply?,
     };
-    let name = hello.document().as_raw().get_str("setName");
-    identity.replica_set = name.ok().map(str::to_owned);
-    let is_sharded = client.topology().topology_type == TopologyType::Sharded;
+    let hello = hello.document().as_raw();
+    identity.replica_set = hello.get_str("setName").ok().map(str::to_owned);
+    // However it was reached, directly or by a load balancer: it knows what it is.
+    let is_sharded = hello.get_str("msg").is_ok_and(|text| text == "isdbgrid");
     let (database, command) = if is_sharded {
         let find = rawdoc! { "find": "version", "limit": 1, "singleBatch": true };
         (client.database("config"), find)
     } else {
         (admin, rawdoc! { "replSetGetConfig": 1 })
     };
-    match database
-        .run_command(&command)
-        .read_preference(nearest.clone())
-        .await
-    {
+    match ask(&database, &command, deadline).await {
         Ok(reply) => {
             let id = id_in(reply.document().as_raw(), is_sharded);
             identity.deployment = id.map(|id| id.to_hex());
@@ -55,6 +49,26 @@ pub(super) async fn identify(client: &Client, identity: &mut StreamIdentity) -> 
         Err(error) => return Err(error),
     }
     Ok(())
+}
+
+async fn ask(
+    database: &Database,
+    command: &RawDocument,
+    deadline: Deadline,
+) -> Result<CommandReply> {
+    let nearest = ReadPreference::from(ReadPreferenceMode::PrimaryPreferred);
+    let asking = database.run_command(command).read_preference(nearest);
+    match deadline {
+        Deadline::Unset => asking.await,
+        Deadline::Never => asking.timeout(Duration::ZERO).await,
+        Deadline::At { until, limit } => {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Error::late(limit));
+            }
+            asking.timeout(left).await
+        }
+    }
 }
 
 fn id_in(reply: &RawDocument, is_sharded: bool) -> Option<ObjectId> {

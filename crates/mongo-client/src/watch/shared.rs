@@ -7,6 +7,7 @@ use mongo_change_stream::{
     BatchReader, ResumeToken, StreamBatch, StreamError, StreamPosition, WatchOptions,
 };
 
+use tokio::time::Instant;
 use tracing::Span;
 
 use crate::error::Error;
@@ -28,6 +29,8 @@ struct State {
     demanded: bool,
     /// Where the call was made that waits.
     caller: Option<Span>,
+    /// Since when the consumer's call has waited.
+    waits_since: Option<Instant>,
     /// Batches delivered, the empty ones included.
     deliveries: u64,
     /// The consumer's time was over, and it does not know it yet.
@@ -66,6 +69,7 @@ impl Shared {
             waker: None,
             demanded: false,
             caller: None,
+            waits_since: None,
             deliveries: 0,
             lapse: None,
             end: None,
@@ -102,12 +106,14 @@ impl Shared {
         let mut state = self.lock();
         if let Some(found) = read(&mut state.reader) {
             let taken = state.reader.poll_taken();
+            state.waits_since = None;
             return Step::Found { found, taken };
         }
         if state.reader.has_failed() {
             return Step::Ended(None);
         }
         if let Some(error) = state.lapse.take() {
+            state.waits_since = None;
             return Step::Ended(Some(error));
         }
         match state.end.replace(End::Told) {
@@ -118,6 +124,7 @@ impl Shared {
         let Some(waker) = waker else {
             return Step::Wait { demand: false };
         };
+        state.waits_since.get_or_insert_with(Instant::now);
         match &mut state.waker {
             Some(known) => known.clone_from(waker),
             none => *none = Some(waker.clone()),
@@ -150,13 +157,23 @@ impl Shared {
         wake(state);
     }
 
-    pub(super) fn forget_lapse(&self) {
-        self.lock().lapse = None;
+    /// A call of the consumer's begins, or has given up. What another call has met, and how long it
+    /// has waited, is nobody's business any more.
+    pub(super) fn begin_call(&self) {
+        let mut state = self.lock();
+        state.lapse = None;
+        state.waits_since = None;
     }
 
     /// Whether somebody waits for what has to be asked for.
     pub(super) fn is_demanded(&self) -> bool {
         self.lock().demanded
+    }
+
+    /// Since when somebody waits for what has to be asked for.
+    pub(super) fn demanded_since(&self) -> Option<Instant> {
+        let state = self.lock();
+        state.waits_since.filter(|_| state.demanded)
     }
 
     /// The task's last word.
@@ -182,8 +199,10 @@ impl Shared {
     pub(super) fn is_alive(&self) -> bool {
         let state = self.lock();
         match state.end {
-            None => !state.reader.has_failed(),
-            Some(_) => !state.reader.is_drained(),
+            _ if state.reader.has_failed() => false,
+            // An error is still to be told.
+            None | Some(End::Failed(_)) => true,
+            Some(End::Told) => !state.reader.is_drained(),
         }
     }
 
@@ -198,5 +217,27 @@ fn wake(mut state: MutexGuard<'_, State>) {
     drop(state);
     if let Some(waker) = waker {
         waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Misuse;
+
+    #[test]
+    fn a_stream_is_alive_until_its_error_is_told() {
+        let shared = Shared::new(&WatchOptions::default(), false);
+        assert!(shared.is_alive());
+        shared.finish(Err(Error::Misuse(Misuse::TaskGone)));
+        assert!(
+            shared.is_alive(),
+            "a loop that asks would never see the error"
+        );
+        let step = shared.step(BatchReader::next_event, None);
+        assert!(matches!(step, Step::Ended(Some(_))));
+        assert!(!shared.is_alive());
+        let step = shared.step(BatchReader::next_event, None);
+        assert!(matches!(step, Step::Ended(None)));
     }
 }

@@ -1,5 +1,7 @@
 //! The task behind a change stream: it does what the machine orders and tells it what happened.
 
+mod failure;
+
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use self::failure::failure_kind;
 use super::shared::Shared;
 use crate::client::Client;
 use crate::command::Resolved;
@@ -33,8 +36,6 @@ const KILL_CURSORS_LIMIT: Duration = Duration::from_secs(5);
 pub(super) enum Request {
     /// The consumer waits for a batch.
     Demanded,
-    /// A call of the consumer's begins to wait, and its time to run.
-    Called,
     /// The consumer has begun so many batches.
     Taken(usize),
     /// End the stream; dropped, not answered, when it is done.
@@ -83,7 +84,7 @@ pub(super) struct Task {
     pub(super) command: Resolved,
     /// The stream's session, from its first command on.
     pub(super) session: Option<ActiveSession>,
-    /// Until when the call under way may take, the opening first.
+    /// Until when the opening may take.
     pub(super) deadline: Deadline,
     pub(super) listener: Option<Listener>,
     /// Answered by the first `aggregate`.
@@ -136,7 +137,11 @@ impl Task {
                     }
                 }
                 () = over(deadline), if self.opened.is_none() => {
-                    self.late(Error::late(deadline.limit()));
+                    // Another call may have begun since, with more time.
+                    let deadline = self.deadline_of_call();
+                    if deadline.is_over(Instant::now()) {
+                        self.late(Error::late(deadline.limit()));
+                    }
                 }
                 request = self.requests.recv(), if progress.closing.is_empty() => {
                     self.hear(request, &mut progress);
@@ -154,9 +159,6 @@ impl Task {
 
     fn hear(&mut self, request: Option<Request>, progress: &mut Progress) {
         match request {
-            Some(Request::Called) => {
-                self.deadline = Deadline::after(self.command.timeout, Instant::now());
-            }
             // Crossed by a delivery, or by the end of the call's time, it is moot.
             Some(Request::Demanded) if !self.shared.is_demanded() => {}
             Some(Request::Demanded) => self.machine.handle(Input::Demanded, now()),
@@ -194,11 +196,13 @@ impl Task {
                     exhaust,
                     ..
                 } => {
-                    let running = self.fetch(progress, Some(command), (deadline, exhaust));
+                    let running = self.fetch(progress, command, (deadline, exhaust));
                     progress.running = Some(running);
                 }
-                Action::ReadReply { deadline } => {
-                    progress.running = Some(self.fetch(progress, None, (deadline, true)));
+                Action::ReadReply {
+                    command, deadline, ..
+                } => {
+                    progress.running = Some(self.fetch(progress, command, (deadline, true)));
                 }
                 Action::KillCursors { command, .. } => {
                     progress.kill(self, command);
@@ -258,23 +262,19 @@ impl Task {
     }
 
     /// Runs a `getMore`, or reads what the server sends unasked.
-    fn fetch(
-        &self,
-        progress: &mut Progress,
-        command: Option<Document>,
-        mode: (Duration, bool),
-    ) -> Running {
+    fn fetch(&self, progress: &mut Progress, command: Document, mode: (Duration, bool)) -> Running {
         let Some(bound) = progress.bound.take() else {
             return Box::pin(std::future::ready((None, unbound())));
         };
         let (client, deadline) = (self.client.clone(), self.deadline_of_call());
         match deadline.max_time(Instant::now(), bound.context.round_trip) {
             Ok(left) => {
-                let Some(command) = command.map(|command| within_max_time(command, left)) else {
-                    return Box::pin(get_more(client, bound, None, deadline, mode));
-                };
+                let command = within_max_time(command, left);
+                if bound.connection.has_more_to_come() {
+                    return Box::pin(get_more(client, bound, command, deadline, mode));
+                }
                 let span = self.span(bound.context.database(), command.as_raw());
-                let work = get_more(client, bound, Some(command), deadline, mode);
+                let work = get_more(client, bound, command, deadline, mode);
                 Box::pin(traced(span, work))
             }
             Err(Late) => {
@@ -286,11 +286,13 @@ impl Task {
 
     /// The end of the opening or of the call that waits; of none, when nobody waits.
     fn deadline_of_call(&self) -> Deadline {
-        if self.opened.is_some() || self.shared.is_demanded() {
-            self.deadline
-        } else {
-            Deadline::Unset
+        if self.opened.is_some() {
+            return self.deadline;
         }
+        let since = self.shared.demanded_since();
+        since.map_or(Deadline::Unset, |since| {
+            Deadline::after(self.command.timeout, since)
+        })
     }
 
     /// The limit of the opening, or of a call, has passed.
@@ -384,7 +386,7 @@ impl Progress {
         };
         let limit = deadline
             .remaining(Instant::now())
-            .unwrap_or(KILL_CURSORS_LIMIT);
+            .map_or(KILL_CURSORS_LIMIT, |left| left.min(KILL_CURSORS_LIMIT));
         self.kills.spawn(async move {
             // Nobody can do anything about a cursor that cannot be killed; the server forgets it.
             let _ = tokio::time::timeout(limit, span.run(kill)).await;
@@ -436,11 +438,12 @@ async fn traced(
     (bound, outcome)
 }
 
-/// Asks for a batch, and again when the server had no time to begin.
+/// Asks for a batch, unless the server sends one unasked, and again when the server had no time to
+/// begin.
 async fn get_more(
     client: Client,
     mut bound: Bound,
-    command: Option<Document>,
+    command: Document,
     deadline: Deadline,
     (limit, exhaust): (Duration, bool),
 ) -> (Option<Bound>, Outcome) {
@@ -461,9 +464,10 @@ async fn get_more(
     };
     loop {
         let fetch = async {
-            match &command {
-                Some(command) => bound.send(command.as_raw(), &beside).await,
-                None => bound.receive_unasked(Some(limit)).await,
+            if bound.connection.has_more_to_come() {
+                bound.receive_unasked(Some(limit)).await
+            } else {
+                bound.send(command.as_raw(), &beside).await
             }
         };
         let result = tokio::select! {
@@ -492,7 +496,13 @@ async fn get_more(
                 _ => answered(bound, reply),
             };
         };
-        tokio::time::sleep(pause).await;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            error = &mut outdated => {
+                drop(bound);
+                return (None, failed(error));
+            }
+        }
     }
 }
 
@@ -542,38 +552,6 @@ fn failed(error: Error) -> Outcome {
     Outcome::Told(Input::CommandFailed {
         failure: Failure::new(kind, error),
     })
-}
-
-fn failure_kind(error: &Error) -> FailureKind {
-    match error {
-        // A hello that is refused comes from a server that is starting or ending.
-        Error::Io { .. } | Error::Proxy { .. } | Error::Hello { .. } => FailureKind::Network,
-        Error::Timeout { .. }
-        | Error::WaitQueueTimeout { .. }
-        | Error::NoConnection { .. }
-        | Error::OperationTimeout { .. } => FailureKind::Timeout,
-        Error::PoolCleared { .. } => FailureKind::PoolCleared,
-        Error::PoolClosed { .. } | Error::ServerGone { .. } => FailureKind::ServerGone,
-        Error::Selection { .. } => FailureKind::Selection,
-        Error::Malformed { .. } | Error::Violation { .. } | Error::Reply { .. } => {
-            FailureKind::Protocol
-        }
-        // The same from a server that is ending while it authenticates.
-        Error::Authentication(_) if error.says_try_elsewhere() => FailureKind::Network,
-        Error::Authentication(_) => FailureKind::Authentication,
-        Error::Tls { failure, .. } if failure.is_hang_up() => FailureKind::Network,
-        Error::Tls { .. } => FailureKind::Authentication,
-        Error::Shutdown => FailureKind::Shutdown,
-        Error::RetryableWrite(source) => failure_kind(source),
-        Error::Uri(_)
-        | Error::Dns { .. }
-        | Error::Misuse(_)
-        | Error::TlsFile { .. }
-        | Error::Encode(_)
-        | Error::Checkpoint(_)
-        | Error::Server { .. }
-        | Error::ChangeStream { .. } => FailureKind::Rejected,
-    }
 }
 
 /// The machine orders a `getMore` only behind a reply that came over a bound connection.
