@@ -152,6 +152,35 @@ async fn each_try_of_an_operation_has_a_span_in_the_operations() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_write_has_the_same_number_in_each_span() {
+    let client = traced_of_set("writes", 100).await;
+    let control = shared_client().await;
+    let data = failing("writes", "insert", 6, "RetryableWriteError");
+    let fail_point = FailPoint::on(&control, Some(1), data).await;
+    let command = rawdoc! { "insert": "things", "documents": [{ "_id": 1 }] };
+    let insert = own_database(&client).run_command(&command).as_write();
+    within(insert).await.unwrap();
+    within(fail_point.off()).await.unwrap();
+
+    let spans = spanbook::of(client.topology_id());
+    let [_, failed, succeeded] = &spans[..] else {
+        panic!("no operation of two tries: {:?}", outline(&spans));
+    };
+    assert_eq!(failed.field("db.response.status_code"), Some("6"));
+    assert_eq!(succeeded.field("otel.status_code"), None);
+    for field in ["db.mongodb.txn_number", "db.mongodb.lsid"] {
+        assert!(failed.field(field).is_some(), "{failed:?}");
+        assert_eq!(failed.field(field), succeeded.field(field));
+    }
+    // The number is part of what was sent, the session is not told twice.
+    let text = succeeded.field("db.query.text").unwrap();
+    assert!(
+        text.contains("txnNumber") && !text.contains("lsid"),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cursor_has_operations_where_it_is_called() {
     let client = traced_of_set("cursor", 0).await;
     let database = own_database(&client);
