@@ -7,6 +7,7 @@
 //! Opening --hello's reply--> Conversation --+--> Send: run the command, handle its reply
 //!                                           +--> Derive: compute for a while, hand in the result
 //!                                           +--> Identify: hand in AWS credentials and the time
+//!                                           +--> Token: hand in an access token, if there is one
 //!                                           +--> Done
 //! ```
 //!
@@ -15,6 +16,8 @@
 #[cfg(feature = "aws")]
 mod aws;
 mod failure;
+#[cfg(feature = "oidc")]
+mod oidc;
 mod plain;
 mod sasl;
 mod scram;
@@ -27,6 +30,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bson::{RawDocument, RawDocumentBuf, cstr};
 use mongo_topology::{HelloReply, ServerType};
 use mongo_uri::{AuthMechanism, Credential, CredentialError};
+use mongo_wire::ServerError;
 
 #[cfg(feature = "aws")]
 pub use aws::AwsCredentials;
@@ -34,11 +38,19 @@ pub use aws::AwsCredentials;
 pub(crate) use aws::{CredentialCache, Expiring, Source};
 #[cfg(feature = "aws")]
 pub use failure::AwsFault;
+#[cfg(feature = "oidc")]
+pub use failure::OidcFault;
 pub use failure::{AuthFailure, AuthenticationError, ScramFault};
+#[cfg(feature = "oidc")]
+pub(crate) use oidc::{AllowedHosts, Origin, Token, TokenCache, Wish};
+#[cfg(feature = "oidc")]
+pub use oidc::{OidcContext, OidcIdpInfo, OidcToken};
 pub(crate) use scram::{Derivation, DerivedKeys, ScramKeys};
 
 #[cfg(feature = "aws")]
 use self::aws::Aws;
+#[cfg(feature = "oidc")]
+use self::oidc::Oidc;
 use self::scram::Scram;
 use crate::error::Misuse;
 
@@ -94,7 +106,12 @@ impl Authenticator {
             AuthMechanism::MongoDbAws => {
                 unsupported("authMechanism=MONGODB-AWS (the feature `aws`, which this build lacks)")
             }
-            AuthMechanism::MongoDbOidc => unsupported("authMechanism=MONGODB-OIDC"),
+            #[cfg(feature = "oidc")]
+            AuthMechanism::MongoDbOidc => Ok(Self { credential }),
+            #[cfg(not(feature = "oidc"))]
+            AuthMechanism::MongoDbOidc => unsupported(
+                "authMechanism=MONGODB-OIDC (the feature `oidc`, which this build lacks)",
+            ),
             _ => unsupported("an authMechanism that this version does not know"),
         }
     }
@@ -112,7 +129,7 @@ impl Authenticator {
         let speculates = !matches!(mechanism, AuthMechanism::Plain | AuthMechanism::MongoDbAws);
         let speculated = speculates
             // A password that SHA-256 cannot take may still do for SHA-1.
-            .then(|| self.conversation(mechanism, nonce).ok())
+            .then(|| self.begin(mechanism, nonce).ok())
             .flatten();
         Opening {
             authenticator: self,
@@ -121,24 +138,45 @@ impl Authenticator {
         }
     }
 
-    fn conversation(
+    /// Begins to authenticate a connection again, whose credential has expired.
+    pub(crate) fn again(
+        &self,
+        before: &Proof,
+        nonce: Nonce,
+    ) -> Result<(Conversation, Step), AuthFailure> {
+        #[cfg_attr(not(feature = "oidc"), expect(unused_mut))]
+        let (conversation, mut step) = self.begin(before.mechanism, nonce)?;
+        #[cfg(feature = "oidc")]
+        if let Step::Token(wish) = &mut step {
+            wish.refused = before.token;
+        }
+        Ok((conversation, step))
+    }
+
+    fn begin(
         &self,
         mechanism: AuthMechanism,
         nonce: Nonce,
-    ) -> Result<Conversation, AuthFailure> {
+    ) -> Result<(Conversation, Step), AuthFailure> {
         let state = match mechanism {
             #[cfg(feature = "aws")]
             AuthMechanism::MongoDbAws => State::Aws(Aws::new(nonce)),
+            #[cfg(feature = "oidc")]
+            AuthMechanism::MongoDbOidc => {
+                State::Oidc(Box::new(Oidc::new(self.credential.username.clone())))
+            }
             AuthMechanism::MongoDbX509 => State::X509,
             AuthMechanism::Plain => State::Plain,
             AuthMechanism::ScramSha1 => self.scram(scram::Hash::Sha1, nonce)?,
             _ => self.scram(scram::Hash::Sha256, nonce)?,
         };
-        Ok(Conversation {
+        let conversation = Conversation {
             mechanism,
             credential: self.credential.clone(),
             state,
-        })
+        };
+        let first = conversation.first_step();
+        Ok((conversation, first))
     }
 
     fn scram(&self, hash: scram::Hash, nonce: Nonce) -> Result<State, AuthFailure> {
@@ -180,10 +218,22 @@ impl Authenticator {
 pub(crate) struct Opening<'a> {
     authenticator: &'a Authenticator,
     nonce: Nonce,
-    speculated: Option<Conversation>,
+    /// With the command that goes into the hello, or what it would take to make one.
+    speculated: Option<(Conversation, Step)>,
 }
 
 impl Opening<'_> {
+    /// Offers a token that is known already within the hello.
+    #[cfg(feature = "oidc")]
+    pub(crate) fn with_token(mut self, token: &Token) -> Self {
+        let offered = self.speculated.take();
+        self.speculated = offered.and_then(|(mut conversation, _)| {
+            let step = conversation.given(Some(token)).ok()?;
+            Some((conversation, step))
+        });
+        self
+    }
+
     /// The mechanism that is hoped for, to name in errors before one is agreed on.
     pub(crate) fn mechanism(&self) -> AuthMechanism {
         let given = self.authenticator.credential.mechanism;
@@ -198,8 +248,8 @@ impl Opening<'_> {
             let asked = format!("{}.{user}", credential.source);
             hello.append(cstr!("saslSupportedMechs"), asked);
         }
-        if let Some(conversation) = &self.speculated {
-            let mut command = conversation.first_command();
+        if let Some((_, Step::Send(command))) = &self.speculated {
+            let mut command = command.clone();
             command.append(cstr!("db"), credential.source.as_str());
             hello.append(cstr!("speculativeAuthenticate"), command);
         }
@@ -216,19 +266,20 @@ impl Opening<'_> {
         let given = self.authenticator.credential.mechanism;
         let mechanism = given.unwrap_or_else(|| negotiated(hello));
         let fail = |failure| (mechanism, failure);
-        let speculated = self.speculated.filter(|c| c.mechanism == mechanism);
+        let speculated = self.speculated.filter(|(c, _)| c.mechanism == mechanism);
         let answer = hello
             .document()
             .get_document("speculativeAuthenticate")
             .ok();
-        if let (Some(mut conversation), Some(answer)) = (speculated, answer) {
-            let step = conversation.handle(answer).map_err(fail)?;
-            return Ok(Some((conversation, step)));
+        if let (Some((mut conversation, _)), Some(answer)) = (speculated, answer) {
+            match conversation.handle(answer) {
+                // A token that fails here is offered again, to learn why.
+                Err(_) if mechanism == AuthMechanism::MongoDbOidc => {}
+                step => return Ok(Some((conversation, step.map_err(fail)?))),
+            }
         }
-        let conversation = self.authenticator.conversation(mechanism, self.nonce);
-        let conversation = conversation.map_err(fail)?;
-        let first = Step::Send(conversation.first_command());
-        Ok(Some((conversation, first)))
+        let begun = self.authenticator.begin(mechanism, self.nonce);
+        begun.map(Some).map_err(fail)
     }
 }
 
@@ -253,6 +304,9 @@ pub(crate) enum Step {
     /// Look up AWS credentials, and hand them and the time in.
     #[cfg(feature = "aws")]
     Identify,
+    /// Get an access token, and hand it in.
+    #[cfg(feature = "oidc")]
+    Token(Wish),
     /// The connection is authenticated.
     Done,
 }
@@ -265,6 +319,8 @@ impl fmt::Debug for Step {
             Self::Derive(_) => "Derive",
             #[cfg(feature = "aws")]
             Self::Identify => "Identify",
+            #[cfg(feature = "oidc")]
+            Self::Token(_) => "Token",
             Self::Done => "Done",
         })
     }
@@ -285,6 +341,17 @@ enum State {
     X509,
     #[cfg(feature = "aws")]
     Aws(Aws),
+    #[cfg(feature = "oidc")]
+    Oidc(Box<Oidc>),
+}
+
+/// How a connection was authenticated, to do it again.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Proof {
+    pub(crate) mechanism: AuthMechanism,
+    /// The access token, by its generation (the specification's Connection Cache).
+    #[cfg(feature = "oidc")]
+    token: Option<u64>,
 }
 
 impl Conversation {
@@ -297,14 +364,27 @@ impl Conversation {
         &self.credential.source
     }
 
-    fn first_command(&self) -> RawDocumentBuf {
-        match &self.state {
+    fn first_step(&self) -> Step {
+        Step::Send(match &self.state {
             State::Scram(scram) => scram.first_command(),
             State::Plain => plain::command(&self.credential),
             State::X509 => x509::command(self.credential.username.as_deref()),
             #[cfg(feature = "aws")]
             State::Aws(aws) => aws.first_command(),
+            #[cfg(feature = "oidc")]
+            State::Oidc(_) => return Step::Token(Wish::default()),
+        })
+    }
+
+    /// Takes the error that the last command was answered with.
+    pub(crate) fn refused(&mut self, error: ServerError) -> Result<Step, AuthFailure> {
+        #[cfg(feature = "oidc")]
+        if let State::Oidc(oidc) = &mut self.state
+            && let Some(step) = oidc.refused(&error)
+        {
+            return Ok(step);
         }
+        Err(AuthFailure::Refused(Box::new(error)))
     }
 
     /// Takes the reply to the last command; `ok` was looked at before.
@@ -315,6 +395,8 @@ impl Conversation {
             State::X509 => Ok(Step::Done),
             #[cfg(feature = "aws")]
             State::Aws(aws) => aws.handle(reply),
+            #[cfg(feature = "oidc")]
+            State::Oidc(oidc) => oidc.handle(reply),
         }
     }
 
@@ -336,6 +418,27 @@ impl Conversation {
         match &mut self.state {
             State::Aws(aws) => aws.identified(credentials, now),
             _ => Err(AuthFailure::Malformed { field: "payload" }),
+        }
+    }
+
+    /// Takes the access token that was wished for; `None` when only a human can get one.
+    #[cfg(feature = "oidc")]
+    pub(crate) fn given(&mut self, token: Option<&Token>) -> Result<Step, AuthFailure> {
+        match &mut self.state {
+            State::Oidc(oidc) => oidc.given(token),
+            _ => Err(AuthFailure::Malformed { field: "payload" }),
+        }
+    }
+
+    /// At the end: how the connection was authenticated.
+    pub(crate) fn proof(&self) -> Proof {
+        Proof {
+            mechanism: self.mechanism,
+            #[cfg(feature = "oidc")]
+            token: match &self.state {
+                State::Oidc(oidc) => oidc.taken(),
+                _ => None,
+            },
         }
     }
 

@@ -1,5 +1,8 @@
 //! The handle that everything starts from.
 
+#[cfg(any(feature = "aws", feature = "oidc"))]
+mod identity;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,8 +10,6 @@ use std::time::Duration;
 use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, cstr};
 use mongo_change_stream::WatchTarget;
 use mongo_topology::{Rng, SelectionCriteria, TopologyConfig, TopologyDescription};
-#[cfg(feature = "aws")]
-use mongo_uri::{AuthMechanism, Credential};
 use mongo_uri::{
     ConnectionString, ReadConcern, ReadPreference, ReadPreferenceMode, ServerAddress, UriOptions,
     Warning, WarningKind,
@@ -17,8 +18,6 @@ use mongo_wire::{Compressor, ZlibLevel};
 use tokio::sync::watch;
 
 use crate::auth::Authenticator;
-#[cfg(feature = "aws")]
-use crate::cloud::AwsIdentity;
 use crate::command::RunCommand;
 use crate::connection::{Connector, DriverInfo, Environment, Handshake, Metadata, Transport};
 use crate::database::Database;
@@ -383,14 +382,6 @@ pub(crate) fn connector(options: &ClientOptions, config: &TopologyConfig) -> Res
     // The URI's 0 means no limit.
     let timeout = (!timeout.is_zero()).then_some(timeout);
     let credential = options.uri.credential.clone();
-    #[cfg(feature = "aws")]
-    if options.aws.is_some() {
-        needs_mechanism(
-            credential.as_ref(),
-            AuthMechanism::MongoDbAws,
-            "aws_credentials",
-        )?;
-    }
     let authenticator = credential.map(Authenticator::new).transpose();
     let authenticator = authenticator.map_err(Error::Misuse)?;
     let (compressors, _) = compressors(uri);
@@ -399,10 +390,9 @@ pub(crate) fn connector(options: &ClientOptions, config: &TopologyConfig) -> Res
         .behind_load_balancer(uri.load_balanced == Some(true))
         .with_authenticator(authenticator);
     #[cfg(feature = "aws")]
-    let handshake = handshake.with_aws(AwsIdentity::new(
-        options.aws.clone(),
-        options.surroundings.clone(),
-    ));
+    let handshake = handshake.with_aws(identity::aws(options)?);
+    #[cfg(feature = "oidc")]
+    let handshake = handshake.with_oidc(identity::oidc(options, timeout)?);
     Ok(Connector {
         handshake,
         first_hello: config.first_hello(),
@@ -410,19 +400,6 @@ pub(crate) fn connector(options: &ClientOptions, config: &TopologyConfig) -> Res
         server_api: options.server_api,
         timeout,
     })
-}
-
-/// Refuses what is given for another mechanism than the one in use.
-#[cfg(feature = "aws")]
-fn needs_mechanism(
-    credential: Option<&Credential>,
-    mechanism: AuthMechanism,
-    option: &'static str,
-) -> Result<()> {
-    if credential.and_then(|credential| credential.mechanism) == Some(mechanism) {
-        return Ok(());
-    }
-    Err(Error::Misuse(Misuse::OtherMechanism { option, mechanism }))
 }
 
 fn seed_list(options: &ClientOptions) -> Option<SeedList> {

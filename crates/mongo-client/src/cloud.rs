@@ -1,13 +1,21 @@
 //! Who this program is to the cloud it runs in: environment variables, files, and services at
 //! well-known addresses, asked over HTTP by a library.
 
+#[cfg(feature = "aws")]
 mod aws;
 mod http;
+#[cfg(feature = "oidc")]
+mod oidc;
 
 use std::fmt;
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
+#[cfg(feature = "aws")]
 pub(crate) use self::aws::{AwsIdentity, AwsProvider};
+#[cfg(feature = "oidc")]
+pub(crate) use self::oidc::{OidcCallback, OidcIdentity};
 
 type Variables = dyn Fn(&str) -> Option<String> + Send + Sync;
 
@@ -41,6 +49,18 @@ impl Surroundings {
         let base = self.services.as_deref().unwrap_or(service);
         format!("{base}/{}", path.trim_start_matches('/'))
     }
+}
+
+/// A small file, such as clouds put tokens in, without the space around its content.
+///
+/// # Errors
+/// For people, with the name of the file.
+async fn read_file(path: &str) -> Result<Zeroizing<String>, String> {
+    let name = path.to_owned();
+    let content = tokio::task::spawn_blocking(move || std::fs::read_to_string(name)).await;
+    let content = content.unwrap_or_else(|error| Err(std::io::Error::other(error)));
+    let content = Zeroizing::new(content.map_err(|error| format!("{path}: {error}"))?);
+    Ok(Zeroizing::new(content.trim().to_owned()))
 }
 
 impl Default for Surroundings {

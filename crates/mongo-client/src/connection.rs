@@ -27,6 +27,7 @@ pub use handshake::DriverInfo;
 pub(crate) use handshake::{Environment, Handshake, Metadata};
 pub(crate) use transport::Transport;
 
+use crate::auth::Proof;
 use crate::error::{Error, IoAction, Result, Violation};
 use crate::session::{ClusterClock, ClusterTime};
 
@@ -71,6 +72,8 @@ pub(crate) struct Connection {
     /// The request or reply that the next reply must answer, while the connection is busy.
     awaited: Option<Awaited>,
     hello: Option<HelloReply>,
+    /// How it was authenticated.
+    proof: Option<Proof>,
     /// The deployment's time, as it was when a command was last sent here.
     cluster_time: Option<Arc<ClusterTime>>,
 }
@@ -95,6 +98,7 @@ impl Connection {
             last_request_id: 0,
             awaited: None,
             hello: None,
+            proof: None,
             cluster_time: None,
         }
     }

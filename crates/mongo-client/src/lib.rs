@@ -5,9 +5,9 @@
 //! decisions are made by pure machines of other crates ([`sdam`], [`change_stream`], [`wire`],
 //! [`uri`]); this crate brings sockets, tasks and a clock.
 //!
-//! It is no driver: no CRUD, no query builder, no result types, no transactions. It has no
-//! mechanisms MONGODB-OIDC and GSSAPI yet; a connection string that needs one of them is refused
-//! with a clear error, not ignored.
+//! It is no driver: no CRUD, no query builder, no result types, no transactions. The
+//! mechanism GSSAPI is not there yet; a connection string that needs it is refused with a clear
+//! error, not ignored.
 //!
 //! The servers of a `mongodb+srv` connection string stand in DNS: [`Client::connect`] looks them up
 //! in the name servers of `/etc/resolv.conf`, or with the caller's own [`Resolver`].
@@ -81,11 +81,12 @@
 //! | `tls` | yes | TLS, by rustls with ring |
 //! | `zstd` | | a compressor that builds C code |
 //! | `aws` | | the mechanism MONGODB-AWS ([`ClientOptions`] says where credentials come from) |
+//! | `oidc` | | the mechanism MONGODB-OIDC, with or without a callback in [`ClientOptions`] |
 
 mod auth;
 pub mod checkpoint;
 mod client;
-#[cfg(feature = "aws")]
+#[cfg(any(feature = "aws", feature = "oidc"))]
 mod cloud;
 mod command;
 mod connection;
@@ -112,6 +113,8 @@ mod watch;
 pub use auth::{AuthFailure, AuthenticationError, ScramFault};
 #[cfg(feature = "aws")]
 pub use auth::{AwsCredentials, AwsFault};
+#[cfg(feature = "oidc")]
+pub use auth::{OidcContext, OidcFault, OidcIdpInfo, OidcToken};
 pub use client::Client;
 pub use command::RunCommand;
 pub use connection::DriverInfo;

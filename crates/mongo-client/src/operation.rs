@@ -225,8 +225,32 @@ impl Client {
 }
 
 impl Bound {
-    /// Runs one command; the reply may say `ok: 0`.
+    /// Runs one command, a second time if the server wants the connection to authenticate again;
+    /// the reply may say `ok: 0`.
     pub(crate) async fn send(
+        &mut self,
+        command: &RawDocument,
+        beside: &Beside<'_>,
+    ) -> Result<CommandReply> {
+        let reply = self.send_once(command, beside).await?;
+        if self.reauthenticated(&reply).await? {
+            return self.send_once(command, beside).await;
+        }
+        Ok(reply)
+    }
+
+    /// Authenticates the connection again if a reply wants that (Authentication specification,
+    /// "Reauthentication"); true says that the command is to be sent again.
+    pub(crate) async fn reauthenticated(&mut self, reply: &CommandReply) -> Result<bool> {
+        let error = reply.server_error().ok().flatten();
+        let is_wanted = error.is_some_and(|e| e.code == Some(codes::REAUTHENTICATION_REQUIRED));
+        if !is_wanted || self.connection.has_more_to_come() {
+            return Ok(false);
+        }
+        self.connection.reauthenticate().await
+    }
+
+    async fn send_once(
         &mut self,
         command: &RawDocument,
         beside: &Beside<'_>,

@@ -8,8 +8,14 @@ use mongo_uri::ConnectionString;
 
 #[cfg(feature = "aws")]
 use crate::auth::AwsCredentials;
+#[cfg(feature = "oidc")]
+use crate::auth::{AllowedHosts, OidcContext, OidcToken};
 #[cfg(feature = "aws")]
-use crate::cloud::{AwsProvider, Surroundings};
+use crate::cloud::AwsProvider;
+#[cfg(feature = "oidc")]
+use crate::cloud::OidcCallback;
+#[cfg(any(feature = "aws", feature = "oidc"))]
+use crate::cloud::Surroundings;
 use crate::dns::{self, Resolver};
 use crate::error::Result;
 use crate::events::{Event, EventListener};
@@ -40,7 +46,9 @@ pub struct ClientOptions {
     pub(crate) jitter: Option<Jitter>,
     #[cfg(feature = "aws")]
     pub(crate) aws: Option<AwsProvider>,
-    #[cfg(feature = "aws")]
+    #[cfg(feature = "oidc")]
+    pub(crate) oidc: OidcOptions,
+    #[cfg(any(feature = "aws", feature = "oidc"))]
     pub(crate) surroundings: Surroundings,
     #[cfg(feature = "tls")]
     pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
@@ -145,9 +153,55 @@ impl ClientOptions {
         self
     }
 
+    /// Where the access tokens of `authMechanism=MONGODB-OIDC` come from, for a program that needs
+    /// nobody to log in. Called when there is no token, or a server has refused the one that is
+    /// kept; one call at a time, a tenth of a second apart at least. An error fails the connection.
+    #[cfg(feature = "oidc")]
+    #[must_use]
+    pub fn oidc_callback<C, F, E>(mut self, callback: C) -> Self
+    where
+        C: Fn(OidcContext) -> F + Send + Sync + 'static,
+        F: Future<Output = std::result::Result<OidcToken, E>> + Send + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.oidc.machine = Some(OidcCallback::new(callback));
+        self
+    }
+
+    /// As [`oidc_callback`](Self::oidc_callback), for a program whose user logs in: the callback is
+    /// told where ([`OidcContext::idp_info`]), and has five minutes. Only servers that are
+    /// [allowed](Self::oidc_allowed_hosts) learn the token.
+    ///
+    /// Operations wait for that no longer than `serverSelectionTimeoutMS`; the log-in goes on, and
+    /// later ones find its token.
+    #[cfg(feature = "oidc")]
+    #[must_use]
+    pub fn oidc_human_callback<C, F, E>(mut self, callback: C) -> Self
+    where
+        C: Fn(OidcContext) -> F + Send + Sync + 'static,
+        F: Future<Output = std::result::Result<OidcToken, E>> + Send + 'static,
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        self.oidc.human = Some(OidcCallback::new(callback));
+        self
+    }
+
+    /// Names or addresses of the servers that may learn the token of a human, without ports;
+    /// `*.example.com` stands for every host below `example.com`. Where this is not said, Atlas and
+    /// this machine.
+    #[cfg(feature = "oidc")]
+    #[must_use]
+    pub fn oidc_allowed_hosts<H: Into<String>>(
+        mut self,
+        hosts: impl IntoIterator<Item = H>,
+    ) -> Self {
+        self.oidc.allowed_hosts = Some(AllowedHosts::new(hosts.into_iter().map(Into::into)));
+        self
+    }
+
     /// Takes the place of this process's environment variables and, if a base such as
     /// `http://127.0.0.1:8080` is given, of the services of the cloud it runs in. For tests.
-    #[cfg(feature = "aws")]
+    #[cfg(any(feature = "aws", feature = "oidc"))]
     #[doc(hidden)]
     #[must_use]
     pub fn surroundings(
@@ -180,6 +234,15 @@ impl ClientOptions {
     }
 }
 
+/// What no connection string can say of MONGODB-OIDC.
+#[cfg(feature = "oidc")]
+#[derive(Clone, Default)]
+pub(crate) struct OidcOptions {
+    pub(crate) machine: Option<OidcCallback>,
+    pub(crate) human: Option<OidcCallback>,
+    pub(crate) allowed_hosts: Option<AllowedHosts>,
+}
+
 /// See [`ClientOptions::jitter`].
 #[derive(Clone)]
 pub(crate) struct Jitter(Arc<dyn Fn() -> f64 + Send + Sync>);
@@ -210,7 +273,9 @@ impl From<ConnectionString> for ClientOptions {
             jitter: None,
             #[cfg(feature = "aws")]
             aws: None,
-            #[cfg(feature = "aws")]
+            #[cfg(feature = "oidc")]
+            oidc: OidcOptions::default(),
+            #[cfg(any(feature = "aws", feature = "oidc"))]
             surroundings: Surroundings::default(),
             #[cfg(feature = "tls")]
             tls: None,

@@ -154,7 +154,7 @@ pub struct AuthOptions {
     pub properties: MechanismProperties,
 }
 
-/// A complete credential: every rule of its mechanism is met.
+/// A credential that meets every rule of its mechanism, but for what may be given in code.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Credential {
     /// The user; `None` where the mechanism finds the user elsewhere.
@@ -167,6 +167,20 @@ pub struct Credential {
     pub mechanism: Option<AuthMechanism>,
     /// What the mechanism needs besides.
     pub properties: MechanismProperties,
+}
+
+impl Credential {
+    /// Looks for what only code can add: the callback of a MONGODB-OIDC without `ENVIRONMENT`.
+    ///
+    /// # Errors
+    /// [`CredentialError::NoTokens`].
+    pub fn check_complete(&self) -> Result<(), CredentialError> {
+        let is_oidc = self.mechanism == Some(AuthMechanism::MongoDbOidc);
+        if is_oidc && self.properties.environment.is_none() {
+            return Err(CredentialError::NoTokens);
+        }
+        Ok(())
+    }
 }
 
 /// Why a credential cannot be used.
@@ -221,6 +235,12 @@ pub enum CredentialError {
         /// The property's name.
         property: &'static str,
     },
+    /// Nothing says where the tokens of MONGODB-OIDC come from.
+    #[error(
+        "MONGODB-OIDC needs tokens: add authMechanismProperties=ENVIRONMENT:azure, gcp or k8s, or \
+         give a callback in code"
+    )]
+    NoTokens,
     /// Keys of MONGODB-AWS, which must not come from a connection string.
     #[error(
         "MONGODB-AWS takes no keys from a connection string: remove user name, password and \

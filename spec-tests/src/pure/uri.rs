@@ -85,6 +85,9 @@ pub fn parse_as_expected(test: &Value) -> Result<Option<ConnectionString>> {
 
 fn parse(uri: &str) -> Result<ConnectionString, UriError> {
     let parsed = ConnectionString::parse(uri)?;
+    if let Some(credential) = &parsed.credential {
+        credential.check_complete().map_err(UriError::Credential)?;
+    }
     if parsed.srv_host.is_some() {
         dns::resolve(&parsed, 0)
     } else {

@@ -6,14 +6,13 @@ use std::io::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use bson::spec::BinarySubtype;
-use bson::{Binary, DateTime, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
+use bson::{DateTime, RawDocumentBuf, rawdoc};
 use mongo_client::uri::AuthMechanism;
 use mongo_client::{AwsCredentials, AwsFault, Client, ClientOptions, Error, Misuse};
 use testbed::http::{HttpRequest, HttpService};
-use testbed::scripted::{Answer, HelloScript, Received, ScriptedServer};
+use testbed::scripted::{Answer, HelloScript, ScriptedServer};
 
-use super::within;
+use super::cloud::{Variables, binary, payload, ping, reconnect, sasl};
 
 const ID: &str = "AKIAI44QH8DHBEXAMPLE";
 const KEY: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
@@ -54,40 +53,6 @@ fn server() -> (ScriptedServer, Arc<Mutex<Vec<String>>>) {
     (server, identities)
 }
 
-fn binary(bytes: Vec<u8>) -> Binary {
-    let subtype = BinarySubtype::Generic;
-    Binary { subtype, bytes }
-}
-
-fn sasl(message: &RawDocument, done: bool) -> Answer {
-    let payload = binary(message.as_bytes().to_vec());
-    Answer::reply(rawdoc! { "conversationId": 1, "payload": payload, "done": done, "ok": 1.0 })
-}
-
-fn payload(received: &Received) -> RawDocumentBuf {
-    let Some(RawBsonRef::Binary(binary)) = received.body.get("payload").unwrap() else {
-        panic!("{received:?}")
-    };
-    RawDocumentBuf::from_bytes(binary.bytes.to_vec()).unwrap()
-}
-
-/// Environment variables that a test changes as it goes.
-#[derive(Clone, Default)]
-struct Variables(Arc<Mutex<BTreeMap<String, String>>>);
-
-impl Variables {
-    fn of(set: &[(&str, &str)]) -> Self {
-        let variables = Self::default();
-        variables.set(set);
-        variables
-    }
-
-    fn set(&self, set: &[(&str, &str)]) {
-        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        *self.0.lock().unwrap() = set.iter().map(owned).collect();
-    }
-}
-
 fn options(server: &ScriptedServer) -> ClientOptions {
     let uri = format!("mongodb://{}/?authMechanism=MONGODB-AWS", server.address());
     ClientOptions::parse(&uri).unwrap()
@@ -98,23 +63,7 @@ fn client(
     variables: &Variables,
     services: Option<&HttpService>,
 ) -> Client {
-    let Variables(set) = variables.clone();
-    let variable = move |name: &str| set.lock().unwrap().get(name).cloned();
-    let services = services.map(HttpService::url);
-    // Nobody may ask the real ones.
-    let services = services.unwrap_or_else(|| "http://127.0.0.1:1".to_owned());
-    Client::with_options(options(server).surroundings(variable, Some(services))).unwrap()
-}
-
-async fn ping(client: &Client) -> Result<(), Error> {
-    let pong = within(client.run_admin_command(&rawdoc! { "ping": 1 })).await;
-    pong.map(drop)
-}
-
-/// Makes the next command need a new connection.
-async fn reconnect(server: &ScriptedServer, client: &Client) {
-    server.once("ping", Answer::silence().then_close());
-    ping(client).await.unwrap_err();
+    Client::with_options(variables.surround(options(server), services)).unwrap()
 }
 
 fn failure(result: Result<(), Error>) -> String {

@@ -4,8 +4,13 @@
 
 mod authentication;
 mod aws;
+mod cloud;
 mod compression;
 mod deployment;
+mod oidc;
+mod oidc_human;
+mod oidc_server;
+mod reauthentication;
 mod scripted;
 mod server_api;
 

@@ -68,6 +68,10 @@ pub enum AuthFailure {
     #[cfg(feature = "aws")]
     #[error("{0}")]
     Aws(AwsFault),
+    /// There is no access token for MONGODB-OIDC.
+    #[cfg(feature = "oidc")]
+    #[error("{0}")]
+    Oidc(OidcFault),
 }
 
 /// Why a challenge of MONGODB-AWS cannot be answered.
@@ -84,6 +88,32 @@ pub enum AwsFault {
     /// There are no credentials. The text says where they were looked for and what was met.
     #[error("no AWS credentials: {0}")]
     Credentials(String),
+}
+
+/// Why there is no access token for MONGODB-OIDC.
+#[cfg(feature = "oidc")]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OidcFault {
+    /// A human's token must not be shown to this server.
+    #[error(
+        "the server is none of the allowed hosts, which may learn a human's token: add it with \
+         ClientOptions::oidc_allowed_hosts, if it is to be trusted"
+    )]
+    HostNotAllowed,
+    /// The callback, or the environment, has given none. The text says why.
+    #[error("no access token: {0}")]
+    NoToken(String),
+    /// The callback took too long.
+    #[error("no access token: the callback took longer than {0:?}")]
+    Timeout(std::time::Duration),
+}
+
+#[cfg(feature = "oidc")]
+impl From<OidcFault> for AuthFailure {
+    fn from(fault: OidcFault) -> Self {
+        Self::Oidc(fault)
+    }
 }
 
 #[cfg(feature = "aws")]
@@ -147,6 +177,9 @@ fn advice(mechanism: AuthMechanism, failure: &AuthFailure) -> &'static str {
         Some(FAILED) if mechanism == AuthMechanism::MongoDbAws => {
             "; check that AWS takes the credentials, and that $external has a user of the ARN that \
              they stand for"
+        }
+        Some(FAILED) if mechanism == AuthMechanism::MongoDbOidc => {
+            "; check that the server knows the token's issuer, audience and subject"
         }
         Some(FAILED) => {
             "; check the user name, the password, authSource, and whether the user has this \

@@ -8,8 +8,8 @@ use std::time::Duration;
 use bson::DateTime;
 use serde::Deserialize;
 
-use super::Surroundings;
 use super::http::Request;
+use super::{Surroundings, read_file};
 use crate::auth::{AwsCredentials, AwsFault, CredentialCache, Expiring, Source};
 
 /// How long a service may take to answer.
@@ -126,11 +126,8 @@ impl AwsIdentity {
         role_arn: String,
         session_name: Option<String>,
     ) -> Result<Expiring, String> {
-        let path = token_file.to_owned();
-        let token = tokio::task::spawn_blocking(move || std::fs::read_to_string(path)).await;
-        let token = token.unwrap_or_else(|error| Err(std::io::Error::other(error)));
-        let token =
-            token.map_err(|error| format!("AWS_WEB_IDENTITY_TOKEN_FILE: {token_file}: {error}"))?;
+        let token = read_file(token_file).await;
+        let token = token.map_err(|error| format!("AWS_WEB_IDENTITY_TOKEN_FILE: {error}"))?;
         let session_name = match session_name {
             Some(name) => name,
             None => random_name()?,
@@ -140,7 +137,7 @@ impl AwsIdentity {
             ("Version", "2011-06-15".to_owned()),
             ("RoleSessionName", session_name),
             ("RoleArn", role_arn),
-            ("WebIdentityToken", token.trim().to_owned()),
+            ("WebIdentityToken", token.to_string()),
         ];
         let request = Request::post(self.surroundings.url(STS, "/"), form);
         let answer = request

@@ -20,7 +20,9 @@ pub(super) struct Request {
 
 enum Method {
     Get,
+    #[cfg(feature = "aws")]
     Put,
+    #[cfg(feature = "aws")]
     Post(Vec<(&'static str, String)>),
 }
 
@@ -30,11 +32,13 @@ impl Request {
     }
 
     /// Without a body.
+    #[cfg(feature = "aws")]
     pub(super) fn put(url: String) -> Self {
         Self::new(Method::Put, url)
     }
 
     /// A form with these fields.
+    #[cfg(feature = "aws")]
     pub(super) fn post(url: String, form: Vec<(&'static str, String)>) -> Self {
         Self::new(Method::Post(form), url)
     }
@@ -47,6 +51,13 @@ impl Request {
             query,
             headers,
         }
+    }
+
+    /// The value is encoded.
+    #[cfg(feature = "oidc")]
+    pub(super) fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.query.push((name, value.into()));
+        self
     }
 
     pub(super) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -81,7 +92,7 @@ impl Request {
     }
 
     fn call(self, limit: Duration) -> Result<Response<Body>, ureq::Error> {
-        let agent = agent(limit, self.url.starts_with("https:"));
+        let agent = agent(limit, &self.url);
         match self.method {
             Method::Get => {
                 let mut request = agent.get(&self.url).query_pairs(self.query);
@@ -90,6 +101,7 @@ impl Request {
                 }
                 request.call()
             }
+            #[cfg(feature = "aws")]
             Method::Put => {
                 let mut request = agent.put(&self.url);
                 for (name, value) in self.headers {
@@ -97,6 +109,7 @@ impl Request {
                 }
                 request.send_empty()
             }
+            #[cfg(feature = "aws")]
             Method::Post(form) => {
                 let mut request = agent.post(&self.url);
                 for (name, value) in self.headers {
@@ -109,22 +122,23 @@ impl Request {
 }
 
 /// Neither proxies nor redirects: an answer of anybody else is worth nothing.
-fn agent(limit: Duration, is_encrypted: bool) -> Agent {
+fn agent(limit: Duration, url: &str) -> Agent {
     let config = Config::builder()
         .timeout_global(Some(limit))
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
         .proxy(None);
-    let config = if is_encrypted {
-        config.tls_config(tls())
-    } else {
-        config
-    };
+    #[cfg(feature = "aws")]
+    if url.starts_with("https:") {
+        return config.tls_config(tls()).build().new_agent();
+    }
+    debug_assert!(url.starts_with("http:"), "only AWS has services behind TLS");
     config.build().new_agent()
 }
 
 /// The machine's own authorities, as for servers.
+#[cfg(feature = "aws")]
 fn tls() -> ureq::tls::TlsConfig {
     use std::sync::Arc;
 
@@ -143,7 +157,7 @@ fn tls() -> ureq::tls::TlsConfig {
         .build()
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "aws"))]
 mod tests {
     use std::net::{Ipv4Addr, TcpListener};
 

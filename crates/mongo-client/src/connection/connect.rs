@@ -64,19 +64,23 @@ impl Connector {
         let unfinished = within(self.timeout, server, IoAction::Handshake, shaken).await?;
         let service_id = connection.service_id();
         greeted(service_id);
-        let authenticated = connection.authenticate(&self.handshake, unfinished);
-        within(self.timeout, server, IoAction::Authenticate, authenticated)
-            .await
-            .map_err(|error| {
-                #[cfg(feature = "aws")]
-                self.handshake.forget();
-                ConnectFailure {
-                    phase: ErrorPhase::Authenticating,
-                    service_id,
-                    error,
-                }
-            })?;
+        let authenticated = connection.authenticate(unfinished, self.timeout).await;
+        authenticated.map_err(|error| ConnectFailure {
+            phase: ErrorPhase::Authenticating,
+            service_id,
+            error,
+        })?;
         Ok(connection)
+    }
+
+    /// Authenticates a connection once more; false for one that was never authenticated.
+    ///
+    /// # Errors
+    /// As for a new connection.
+    pub(crate) async fn reauthenticate(&self, connection: &mut Connection) -> Result<bool> {
+        connection
+            .reauthenticate(&self.handshake, self.timeout)
+            .await
     }
 
     /// Opens a byte stream and says nothing over it.

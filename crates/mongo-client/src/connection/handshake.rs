@@ -4,23 +4,28 @@ mod environment;
 mod metadata;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 #[cfg(feature = "aws")]
 use bson::DateTime;
 use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, cstr, rawdoc};
 use mongo_topology::{HelloCommand, HelloReply};
 use mongo_uri::AuthMechanism;
-use mongo_wire::{CommandReply, Compressor, Flags};
+use mongo_wire::{CommandReply, Compressor, Flags, ServerError};
 
 pub use self::metadata::DriverInfo;
 pub(crate) use self::metadata::{Environment, Metadata};
-use super::Connection;
+use super::{Connection, within};
+#[cfg(feature = "oidc")]
+use crate::auth::OidcFault;
 use crate::auth::{
     AuthFailure, Authenticator, Conversation, Derivation, DerivedKeys, Nonce, Opening, ScramKeys,
     Step,
 };
 #[cfg(feature = "aws")]
 use crate::cloud::AwsIdentity;
+#[cfg(feature = "oidc")]
+use crate::cloud::OidcIdentity;
 use crate::error::{Error, IoAction, Result, Violation};
 
 /// Less than this, and hardly a command can be sent.
@@ -42,6 +47,8 @@ pub(crate) struct Handshake {
     keys: Mutex<ScramKeys>,
     #[cfg(feature = "aws")]
     aws: AwsIdentity,
+    #[cfg(feature = "oidc")]
+    oidc: OidcIdentity,
 }
 
 impl Handshake {
@@ -54,6 +61,8 @@ impl Handshake {
             keys: Mutex::default(),
             #[cfg(feature = "aws")]
             aws: AwsIdentity::default(),
+            #[cfg(feature = "oidc")]
+            oidc: OidcIdentity::default(),
         }
     }
 
@@ -87,10 +96,11 @@ impl Handshake {
         self
     }
 
-    /// A connection could not be authenticated: what was kept for that may be to blame.
-    #[cfg(feature = "aws")]
-    pub(super) fn forget(&self) {
-        self.aws.forget();
+    /// Takes access tokens from there.
+    #[cfg(feature = "oidc")]
+    pub(crate) fn with_oidc(mut self, identity: OidcIdentity) -> Self {
+        self.oidc = identity;
+        self
     }
 
     /// The hello that opens a connection. Compressors are offered by application connections
@@ -124,7 +134,14 @@ impl Handshake {
 }
 
 /// What is left to do after the hello.
-type Unfinished<'a> = Option<(&'a Authenticator, Conversation, Step)>;
+type Unfinished<'a> = Option<(Talk<'a>, Step)>;
+
+/// A connection's authentication under way.
+pub(super) struct Talk<'a> {
+    handshake: &'a Handshake,
+    authenticator: &'a Authenticator,
+    conversation: Conversation,
+}
 
 impl Connection {
     /// Sends the first hello and takes this connection's limits from the reply.
@@ -135,7 +152,7 @@ impl Connection {
     ) -> Result<Unfinished<'a>> {
         let mut command = handshake.command(first, true);
         let opening = match &handshake.authenticator {
-            Some(authenticator) => Some((authenticator, authenticator.open(self.nonce()?))),
+            Some(authenticator) => Some((authenticator, self.open(handshake, authenticator)?)),
             None => None,
         };
         if let Some((_, opening)) = &opening {
@@ -156,7 +173,17 @@ impl Connection {
         self.limits.max_message_len = self.message_size(&hello)?;
         self.compressor = handshake.choose_compressor(&hello);
         let unfinished = match opening {
-            Some((authenticator, opening)) => self.proceed(authenticator, opening, &hello)?,
+            Some((authenticator, opening)) => {
+                let next = self.proceed(authenticator, opening, &hello)?;
+                next.map(|(conversation, step)| {
+                    let talk = Talk {
+                        handshake,
+                        authenticator,
+                        conversation,
+                    };
+                    (talk, step)
+                })
+            }
             None => None,
         };
         self.hello = Some(hello);
@@ -173,43 +200,126 @@ impl Connection {
         Ok(usize::try_from(announced.min(MAX_MESSAGE_SIZE)).unwrap_or(usize::MAX))
     }
 
-    fn proceed<'a>(
+    fn open<'a>(
         &self,
+        #[cfg_attr(not(feature = "oidc"), expect(unused_variables))] handshake: &Handshake,
         authenticator: &'a Authenticator,
-        opening: Opening<'_>,
-        hello: &HelloReply,
-    ) -> Result<Unfinished<'a>> {
-        match opening.proceed(hello) {
-            Ok(next) => Ok(next.map(|(conversation, step)| (authenticator, conversation, step))),
-            Err((mechanism, failure)) => {
-                Err(self.authentication_failed(authenticator, mechanism, failure))
+    ) -> Result<Opening<'a>> {
+        let opening = authenticator.open(self.nonce()?);
+        #[cfg(feature = "oidc")]
+        if opening.mechanism() == AuthMechanism::MongoDbOidc {
+            if !handshake.oidc.trusts(&self.server) {
+                let failure = OidcFault::HostNotAllowed.into();
+                let mechanism = opening.mechanism();
+                return Err(self.authentication_failed(authenticator, mechanism, failure));
+            }
+            if let Some(token) = handshake.oidc.kept() {
+                return Ok(opening.with_token(&token));
             }
         }
+        Ok(opening)
     }
 
-    /// Takes the steps that are left until the connection is authenticated.
+    fn proceed(
+        &self,
+        authenticator: &Authenticator,
+        opening: Opening<'_>,
+        hello: &HelloReply,
+    ) -> Result<Option<(Conversation, Step)>> {
+        let next = opening.proceed(hello);
+        next.map_err(|(mechanism, failure)| {
+            self.authentication_failed(authenticator, mechanism, failure)
+        })
+    }
+
+    /// Takes the steps that are left until the connection is authenticated. The limit is for what
+    /// is said to the server; an application that asks a human for a token takes its own time.
     pub(super) async fn authenticate(
         &mut self,
-        handshake: &Handshake,
         unfinished: Unfinished<'_>,
+        limit: Option<Duration>,
     ) -> Result<()> {
-        let Some((authenticator, mut conversation, mut step)) = unfinished else {
+        let Some((mut talk, step)) = unfinished else {
             return Ok(());
         };
-        let mechanism = conversation.mechanism();
+        let result = self.converse(&mut talk, step, limit).await;
+        #[cfg(feature = "aws")]
+        if result.is_err() {
+            talk.handshake.aws.forget();
+        }
+        result
+    }
+
+    /// Authenticates once more, as the server wants it when a credential has expired; false for a
+    /// connection that was never authenticated.
+    pub(super) async fn reauthenticate(
+        &mut self,
+        handshake: &Handshake,
+        limit: Option<Duration>,
+    ) -> Result<bool> {
+        let (Some(authenticator), Some(before)) = (&handshake.authenticator, &self.proof) else {
+            return Ok(false);
+        };
+        let begun = authenticator.again(before, self.nonce()?);
+        let (conversation, step) = begun.map_err(|failure| {
+            self.authentication_failed(authenticator, before.mechanism, failure)
+        })?;
+        let talk = Talk {
+            handshake,
+            authenticator,
+            conversation,
+        };
+        self.authenticate(Some((talk, step)), limit).await?;
+        Ok(true)
+    }
+
+    async fn converse(
+        &mut self,
+        talk: &mut Talk<'_>,
+        step: Step,
+        limit: Option<Duration>,
+    ) -> Result<()> {
+        let server = self.server.clone();
+        let said = self.say(talk, step);
+        let said = within(limit, &server, IoAction::Authenticate, said).await?;
+        #[cfg(feature = "oidc")]
+        let mut said = said;
+        #[cfg(feature = "oidc")]
+        while let Step::Token(wish) = &said {
+            let token = talk.handshake.oidc.token(wish).await;
+            let token = token.map_err(AuthFailure::from);
+            let next = token.and_then(|token| talk.conversation.given(token.as_ref()));
+            let next = next.map_err(|failure| self.failed(talk, failure))?;
+            let work = self.say(talk, next);
+            said = within(limit, &server, IoAction::Authenticate, work).await?;
+        }
+        debug_assert!(matches!(said, Step::Done), "nothing else ends a talk");
+        self.proof = Some(talk.conversation.proof());
+        if let Some(keys) = talk.conversation.proved() {
+            talk.handshake.keys().keep(keys.clone());
+        }
+        Ok(())
+    }
+
+    /// Goes on until the end, or until a token is wished for.
+    async fn say(&mut self, talk: &mut Talk<'_>, mut step: Step) -> Result<Step> {
         loop {
+            let Talk {
+                handshake,
+                conversation,
+                ..
+            } = talk;
             let next = match step {
-                Step::Done => {
-                    if let Some(keys) = conversation.proved() {
-                        handshake.keys().keep(keys.clone());
-                    }
-                    return Ok(());
-                }
+                Step::Done => return Ok(step),
+                #[cfg(feature = "oidc")]
+                Step::Token(_) => return Ok(step),
                 Step::Send(command) => {
                     let envelope = rawdoc! { "$db": conversation.database() };
                     let reply = self.exchange(&command, &envelope).await?;
-                    self.check(&reply, authenticator, mechanism)?;
-                    conversation.handle(reply.document().as_raw())
+                    match self.refusal(&reply)? {
+                        Some(error) => conversation.refused(error),
+                        None => conversation.handle(reply.document().as_raw()),
+                    }
                 }
                 Step::Derive(derivation) => {
                     let known = handshake.keys().find(&derivation);
@@ -226,9 +336,12 @@ impl Connection {
                     credentials.and_then(|known| conversation.identified(&known, DateTime::now()))
                 }
             };
-            step = next
-                .map_err(|failure| self.authentication_failed(authenticator, mechanism, failure))?;
+            step = next.map_err(|failure| self.failed(talk, failure))?;
         }
+    }
+
+    fn failed(&self, talk: &Talk<'_>, failure: AuthFailure) -> Error {
+        self.authentication_failed(talk.authenticator, talk.conversation.mechanism(), failure)
     }
 
     /// Computes where it holds no task up. Dropping the future lets the computation end unheard.
@@ -244,17 +357,20 @@ impl Connection {
         authenticator: &Authenticator,
         mechanism: AuthMechanism,
     ) -> Result<()> {
-        match reply.server_error() {
-            Ok(None) => Ok(()),
-            Ok(Some(error)) => {
+        match self.refusal(reply)? {
+            None => Ok(()),
+            Some(error) => {
                 let failure = AuthFailure::Refused(Box::new(error));
                 Err(self.authentication_failed(authenticator, mechanism, failure))
             }
-            Err(source) => Err(Error::Reply {
-                server: self.server.clone(),
-                source,
-            }),
         }
+    }
+
+    fn refusal(&self, reply: &CommandReply) -> Result<Option<ServerError>> {
+        reply.server_error().map_err(|source| Error::Reply {
+            server: self.server.clone(),
+            source,
+        })
     }
 
     fn authentication_failed(

@@ -21,6 +21,8 @@ const RETRYABLE: [i32; 12] = [
 const READ_CONCERN_MAJORITY_NOT_AVAILABLE_YET: i32 = 134;
 /// IllegalOperation.
 pub(crate) const ILLEGAL_OPERATION: i32 = 20;
+/// ReauthenticationRequired.
+pub(crate) const REAUTHENTICATION_REQUIRED: i32 = 391;
 /// MaxTimeMSExpired.
 pub(crate) const MAX_TIME_MS_EXPIRED: i32 = 50;
 

@@ -175,6 +175,30 @@ impl PooledConnection {
         result
     }
 
+    /// Authenticates once more, as the server wants it when a credential has expired; false for a
+    /// connection that was never authenticated.
+    ///
+    /// # Errors
+    /// As for a new connection; what an error says about the server is known to the topology then.
+    ///
+    /// Dropping the future closes the connection when it is dropped, unless nothing was under way.
+    pub(crate) async fn reauthenticate(&mut self) -> Result<bool> {
+        let Some(connection) = self.connection.as_mut() else {
+            return Err(self.pool.gone());
+        };
+        let result = tokio::select! {
+            biased;
+            result = self.pool.context.connector.reauthenticate(connection) => result,
+            error = moved_on(&self.pool, &mut self.standing, is_interrupted) => return Err(error),
+        };
+        if let Err(error) = &result
+            && error.is_network()
+        {
+            self.report(error).await;
+        }
+        result
+    }
+
     /// Whether the server sends another reply unasked.
     pub(crate) fn has_more_to_come(&self) -> bool {
         self.connection

@@ -465,10 +465,12 @@ async fn get_more(
     loop {
         let fetch = async {
             if bound.connection.has_more_to_come() {
-                bound.receive_unasked(Some(limit)).await
-            } else {
-                bound.send(command.as_raw(), &beside).await
+                let reply = bound.receive_unasked(Some(limit)).await?;
+                if !bound.reauthenticated(&reply).await? {
+                    return Ok(reply);
+                }
             }
+            bound.send(command.as_raw(), &beside).await
         };
         let result = tokio::select! {
             biased;

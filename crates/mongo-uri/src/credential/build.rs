@@ -82,21 +82,17 @@ fn check_oidc(credential: &Credential) -> Result<(), CredentialError> {
     if credential.password.is_some() {
         return Err(CredentialError::UnexpectedPassword(mechanism));
     }
-    let Some(environment) = credential.properties.environment else {
-        return Err(CredentialError::MissingProperty {
-            mechanism,
-            property: "ENVIRONMENT",
-        });
-    };
-    if credential.username.is_some() && environment == Test {
+    // Without one, a callback may be given in code.
+    let environment = credential.properties.environment;
+    if credential.username.is_some() && environment == Some(Test) {
         return Err(CredentialError::UnexpectedUsername(mechanism));
     }
     match (environment, credential.properties.token_resource.is_some()) {
-        (Azure | Gcp, false) => Err(CredentialError::MissingProperty {
+        (Some(Azure | Gcp), false) => Err(CredentialError::MissingProperty {
             mechanism,
             property: "TOKEN_RESOURCE",
         }),
-        (Azure | Gcp, true) | (_, false) => Ok(()),
+        (Some(Azure | Gcp), true) | (_, false) => Ok(()),
         (_, true) => Err(CredentialError::UnexpectedProperty {
             mechanism: mechanism.as_str(),
             property: "TOKEN_RESOURCE",

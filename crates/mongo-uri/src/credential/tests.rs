@@ -41,7 +41,10 @@ fn each_breach_has_its_error() {
         ),
         ("u@a/?authMechanism=MONGODB-AWS", AwsKeys),
         ("u:p@a/?authMechanism=MONGODB-AWS", AwsKeys),
-        ("a/?authMechanism=MONGODB-OIDC", missing("ENVIRONMENT")),
+        (
+            "a/?authMechanism=MONGODB-OIDC&authMechanismProperties=TOKEN_RESOURCE:r",
+            property("MONGODB-OIDC", "TOKEN_RESOURCE"),
+        ),
         (
             "a/?authMechanism=MONGODB-OIDC&authMechanismProperties=ENVIRONMENT:gcp",
             missing("TOKEN_RESOURCE"),
@@ -130,5 +133,24 @@ fn what_is_odd_about_a_credential_is_told() {
             .map(|warning| warning.kind)
             .collect();
         assert_eq!(kinds, [kind], "{text}");
+    }
+}
+
+#[test]
+fn a_credential_whose_callback_stands_in_code_is_not_complete() {
+    for (text, expected) in [
+        (
+            "a/?authMechanism=MONGODB-OIDC",
+            Err(CredentialError::NoTokens),
+        ),
+        (
+            "a/?authMechanism=MONGODB-OIDC&authMechanismProperties=ENVIRONMENT:k8s",
+            Ok(()),
+        ),
+        ("u:p@a", Ok(())),
+    ] {
+        let parsed = ConnectionString::parse(&format!("mongodb://{text}")).expect(text);
+        let credential = parsed.credential.expect("a credential");
+        assert_eq!(credential.check_complete(), expected, "{text}");
     }
 }
