@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::auth::AuthenticationError;
 use crate::checkpoint::CheckpointFailure;
 use crate::deadline::Deadline;
+use crate::pool::ConnectionsInUse;
 
 pub use self::misuse::{Misuse, SessionMisuse};
 pub use self::transport::{DnsFailure, ProxyFailure, ProxyRefusal, TlsFailure, TlsFileProblem};
@@ -204,13 +205,16 @@ pub enum Error {
     /// No connection became free within `waitQueueTimeoutMS`.
     #[error(
         "{server}: timed out while checking out a connection from connection pool: none became \
-         free within {limit:?} (waitQueueTimeoutMS)"
+         free within {limit:?} (waitQueueTimeoutMS){}",
+        used_for(in_use.as_ref())
     )]
     WaitQueueTimeout {
         /// Whose pool.
         server: ServerAddress,
         /// The limit that passed.
         limit: Duration,
+        /// Behind a load balancer: what the connections were in use for.
+        in_use: Option<ConnectionsInUse>,
     },
 
     /// A server was found, but no connection to it became free, or could be opened, in what was
@@ -348,6 +352,10 @@ impl From<mongo_change_stream::StreamError> for Error {
             error,
         }
     }
+}
+
+fn used_for(in_use: Option<&ConnectionsInUse>) -> String {
+    in_use.map_or_else(String::new, |in_use| format!(". {in_use}"))
 }
 
 fn during(source: Option<&Error>) -> String {

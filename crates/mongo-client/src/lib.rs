@@ -43,7 +43,8 @@
 //! Every command is sent again, after a pause, when a server was too busy to begin with it
 //! (`maxAdaptiveRetries`, twice if not said otherwise), so that the caller's own retries come on
 //! top of these. Commands that [only read](RunCommand::as_read) are sent again after failures of
-//! the network and changes of the primary too.
+//! the network and changes of the primary too, and so are [writes](RunCommand::as_write) that
+//! servers know again.
 //!
 //! # What can be seen from outside
 //!
@@ -51,9 +52,10 @@
 //! pools and of commands, secrets left out ([`events`]). Without one, nothing is made for it.
 //!
 //! The same is logged by [`tracing`], in the words of the logging specifications, under the targets
-//! `mongo_client::command`, `topology`, `server_selection`, `connection` and `change_stream`. Every
-//! record has the client's [`topology_id`](Client::topology_id), and all are of level debug, but
-//! for an operation that has to wait for a server, which is of level info.
+//! `mongo_client::command`, `topology`, `server_selection`, `connection` and `change_stream`. These
+//! have the client's [`topology_id`](Client::topology_id), and all are of level debug, but for an
+//! operation that has to wait for a server, which is of level info, and two warnings: of a seed list
+//! that cannot be looked up again, and of certificate authorities that cannot be read.
 //!
 //! A client that is asked to ([`ClientOptions::tracing`]) also has spans, under the target
 //! `mongo_client::spans`: one for each operation, in the span that it is called in, and below it
@@ -131,7 +133,7 @@ pub use mongo_topology as sdam;
 pub use mongo_uri as uri;
 pub use mongo_wire as wire;
 pub use options::ClientOptions;
-pub use pool::PoolLimits;
+pub use pool::{ConnectionsInUse, PoolLimits};
 #[cfg(feature = "tls")]
 pub use rustls;
 pub use server_api::{ServerApi, ServerApiVersion};

@@ -24,7 +24,7 @@ use crate::tasks::{Tasks, now, sleep_until};
 use crate::topology::TopologyHandle;
 
 pub(crate) use self::checked_out::{Exchange, PooledConnection};
-pub use self::limits::PoolLimits;
+pub use self::limits::{ConnectionsInUse, PoolLimits};
 
 /// What all pools of a client have in common.
 #[derive(Clone, Debug)]
@@ -146,9 +146,13 @@ impl Pool {
         }
         turn.over = true;
         let mut connection = match granted {
-            Some(Ok(Err(Error::WaitQueueTimeout { server, .. }))) => {
+            Some(Ok(Err(Error::WaitQueueTimeout { server, in_use, .. }))) => {
                 let limit = limit.unwrap_or_default();
-                return Err(Error::WaitQueueTimeout { server, limit });
+                return Err(Error::WaitQueueTimeout {
+                    server,
+                    limit,
+                    in_use,
+                });
             }
             Some(Ok(answer)) => answer?,
             // The pool keeps every waiter until it is answered.
@@ -293,6 +297,7 @@ impl Pool {
             Refusal::TimedOut => Error::WaitQueueTimeout {
                 server,
                 limit: Duration::ZERO,
+                in_use: shared.machine.in_use(),
             },
         }
     }

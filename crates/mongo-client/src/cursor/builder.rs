@@ -161,6 +161,9 @@ impl<'a> RunCursorCommand<'a> {
         });
         let is_pinned = client.settings().is_load_balanced && source.is_some();
         let pinned = Some(bound).filter(|_| is_pinned);
+        if let Some(bound) = &pinned {
+            bound.connection.hold_for_cursor();
+        }
         Ok(Cursor {
             plan: Plan {
                 timeout: options.timeout,

@@ -79,6 +79,18 @@ impl PooledConnection {
         self.id
     }
 
+    /// Counts as a cursor's from now on, where that is of interest.
+    pub(crate) fn hold_for_cursor(&self) {
+        self.pool.apply(&Input::HeldByCursor(self.id), None);
+    }
+
+    /// Whether another command can be run on it.
+    pub(crate) fn is_reusable(&self) -> bool {
+        self.connection
+            .as_ref()
+            .is_some_and(Connection::is_reusable)
+    }
+
     /// Publishes its commands with this number, their operation's.
     pub(crate) fn count_to(&mut self, operation_id: u64) {
         self.operation_id = operation_id;

@@ -72,6 +72,13 @@ pub(super) async fn run(
                 .topology
                 .report(&pool.server, (generation, service_id), phase, &error)
                 .await;
+            {
+                // Nothing was cleared because of it, so that it explains no later clear either.
+                let mut shared = pool.lock();
+                if shared.machine.generation() == generation {
+                    shared.unauthenticated = None;
+                }
+            }
             pool.apply(&Input::EstablishFailed(id), Some(error));
         }
     }

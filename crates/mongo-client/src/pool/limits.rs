@@ -1,5 +1,6 @@
 //! What bounds a pool.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -39,6 +40,30 @@ impl From<&mongo_uri::PoolOptions> for PoolLimits {
             wait_queue_timeout: options.wait_queue_timeout.filter(|limit| !limit.is_zero()),
             populate_pause: Duration::from_secs(1),
         }
+    }
+}
+
+/// What the connections to the services behind a load balancer are in use for (Load Balancers,
+/// "Connection Tracking").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ConnectionsInUse {
+    /// `maxPoolSize`; 0 is unlimited.
+    pub max_pool_size: usize,
+    /// Connections that cursors and change streams keep.
+    pub cursors: usize,
+    /// All others. No transaction is among them: this client has none.
+    pub others: usize,
+}
+
+impl fmt::Display for ConnectionsInUse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "maxPoolSize: {}, connections in use by cursors: {}, connections in use by \
+             transactions: 0, connections in use by other operations: {}",
+            self.max_pool_size, self.cursors, self.others
+        )
     }
 }
 

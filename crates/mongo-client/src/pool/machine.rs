@@ -23,12 +23,13 @@ mod services;
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use bson::oid::ObjectId;
 
 use self::services::Services;
-use super::PoolLimits;
+use super::{ConnectionsInUse, PoolLimits};
 use crate::events::{CheckOutFailure, CloseReason, CmapEvent};
 
 pub(crate) use self::io::{Action, ConnectionId, Input, Refusal, Standing, WaiterId};
@@ -51,6 +52,8 @@ struct Entry {
     service: Option<ObjectId>,
     created: Instant,
     state: ConnectionState,
+    /// While it is in use: a cursor keeps it, behind a load balancer.
+    is_of_cursor: bool,
 }
 
 /// ```text
@@ -131,6 +134,7 @@ impl PoolMachine {
             } => {
                 self.handle_checked_in(connection, reusable, now);
             }
+            Input::HeldByCursor(connection) => self.handle_held(connection),
             Input::MarkReady => self.handle_mark_ready(),
             Input::Clear {
                 generation,
@@ -182,6 +186,20 @@ impl PoolMachine {
     /// The pool's own generation.
     pub(crate) fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// What the connections are in use for; `None` unless they reach services behind a load
+    /// balancer.
+    pub(crate) fn in_use(&self) -> Option<ConnectionsInUse> {
+        let entries = || self.connections.values();
+        let used = || entries().filter(|entry| entry.state == ConnectionState::InUse);
+        entries().find(|entry| entry.service.is_some())?;
+        let cursors = used().filter(|entry| entry.is_of_cursor).count();
+        Some(ConnectionsInUse {
+            max_pool_size: self.limits.max_size.map_or(0, NonZeroUsize::get),
+            cursors,
+            others: used().count() - cursors,
+        })
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -304,12 +322,19 @@ impl PoolMachine {
         self.publish(CmapEvent::CheckedIn { connection });
         if self.state == PoolState::Closed {
             self.close_connection(connection, CloseReason::PoolClosed);
+        } else if !reusable {
+            self.close_connection(connection, CloseReason::Error);
         } else if self.is_stale(connection) {
             self.close_connection(connection, CloseReason::Stale);
-        } else if reusable {
-            self.make_available(connection, now);
         } else {
-            self.close_connection(connection, CloseReason::Error);
+            self.make_available(connection, now);
+        }
+    }
+
+    fn handle_held(&mut self, connection: ConnectionId) {
+        let entry = self.connections.get_mut(&connection);
+        if let Some(entry) = entry.filter(|entry| entry.state == ConnectionState::InUse) {
+            entry.is_of_cursor = true;
         }
     }
 
@@ -467,6 +492,7 @@ impl PoolMachine {
     fn make_available(&mut self, connection: ConnectionId, now: Instant) {
         if let Some(entry) = self.connections.get_mut(&connection) {
             entry.state = ConnectionState::Available { since: now };
+            entry.is_of_cursor = false;
             self.available.push_back(connection);
         }
     }
@@ -503,6 +529,7 @@ impl PoolMachine {
             service: None,
             created: now,
             state: ConnectionState::Pending,
+            is_of_cursor: false,
         };
         self.connections.insert(connection, entry);
         self.publish(CmapEvent::ConnectionCreated { connection });

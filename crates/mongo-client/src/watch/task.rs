@@ -247,7 +247,10 @@ impl Task {
             let mut call = options.call(&database, command.as_raw(), deadline);
             call.limit = Some(limit).filter(|_| deadline.remaining(Instant::now()).is_none());
             match client.execute(&call).await {
-                Ok((bound, reply)) => answered(bound, reply),
+                Ok((bound, reply)) => {
+                    bound.connection.hold_for_cursor();
+                    answered(bound, reply)
+                }
                 Err(error) => (None, failed(error)),
             }
         };

@@ -33,6 +33,8 @@ pub(crate) enum Input {
         connection: ConnectionId,
         reusable: bool,
     },
+    /// Behind a load balancer: a cursor keeps the connection, until it is checked in.
+    HeldByCursor(ConnectionId),
     MarkReady,
     Clear {
         /// The generation from now on, of the pool or of the service.

@@ -321,6 +321,58 @@ fn idle_and_broken_connections_are_not_handed_out() {
     );
 }
 
+/// What is wrong with a connection is told, not that it would have been closed anyway.
+#[test]
+fn a_broken_connection_of_a_cleared_pool_is_closed_for_its_error() {
+    let mut bench = Bench::in_use(limits(2, 2), 1);
+    bench.tell(Input::Clear {
+        generation: 1,
+        service_id: None,
+        interrupt_in_use: false,
+    });
+    let broken = Input::CheckedIn {
+        connection: 1,
+        reusable: false,
+    };
+    assert_eq!(
+        bench.tell(broken),
+        [
+            publish(CmapEvent::CheckedIn { connection: 1 }),
+            closed(1, CloseReason::Error),
+            Action::Discard(1)
+        ]
+    );
+}
+
+#[test]
+fn who_holds_the_connections_of_services_is_counted() {
+    let service = ObjectId::from_bytes([1; 12]);
+    let mut bench = Bench::ready(limits(3, 3));
+    assert_eq!(bench.machine.in_use(), None);
+    for connection in 1..4 {
+        bench.tell(Input::CheckOut(connection));
+        bench.tell(Input::Greeted {
+            connection,
+            service,
+        });
+        bench.established(connection);
+    }
+    bench.tell(Input::HeldByCursor(1));
+    bench.tell(Input::HeldByCursor(2));
+    bench.tell(Input::HeldByCursor(2));
+    let counted = |cursors, others| {
+        Some(ConnectionsInUse {
+            max_pool_size: 3,
+            cursors,
+            others,
+        })
+    };
+    assert_eq!(bench.machine.in_use(), counted(2, 1));
+    bench.back(2);
+    bench.tell(Input::CheckOut(4));
+    assert_eq!(bench.machine.in_use(), counted(1, 2));
+}
+
 #[test]
 fn idle_connections_are_closed_when_their_time_has_come() {
     let mut bench = Bench::in_use(limits(2, 2), 2);
