@@ -415,6 +415,38 @@ async fn a_comment_is_not_sent_to_a_server_that_does_not_know_it() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn closing_that_is_given_up_kills_the_cursor_all_the_same() {
+    let (client, recorder) = heard("").await;
+    let database = own_database(&client);
+    fill(&database, 5).await;
+    let command = find(2);
+    let mut cursor = within(database.run_cursor_command(&command)).await.unwrap();
+    tokio::select! {
+        biased;
+        () = cursor.close() => {}
+        () = std::future::ready(()) => {}
+    }
+    let is_killed = |events: &[mongo_client::Event]| replies(events, "killCursors").len() == 1;
+    recorder.wait_for(is_killed).await;
+}
+
+/// The server has no such cursor: there is nothing to kill.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_that_the_server_does_not_know_is_not_killed() {
+    let server = ScriptedServer::start(|me| HelloScript::primary("rs0", me, &[me])).unwrap();
+    server.always("find", |_| Answer::reply(batch("firstBatch", 41, &[])));
+    server.always("getMore", |_| Answer::error(43, "CursorNotFound", &[]));
+    let client = Client::new(&server.uri()).unwrap();
+    let command = rawdoc! { "find": "things" };
+    let database = client.database("d");
+    let mut cursor = within(database.run_cursor_command(&command)).await.unwrap();
+    let error = within(cursor.next()).await.unwrap().unwrap_err();
+    assert_eq!(error.code(), Some(43));
+    within(cursor.close()).await;
+    assert_eq!(server.received_named("killCursors").len(), 0);
+}
+
 /// Whatever is wrong with a cursor's server, closing the cursor does not wait for it for long.
 #[tokio::test(flavor = "multi_thread")]
 async fn closing_gives_a_silent_server_up() {
@@ -433,4 +465,14 @@ async fn closing_gives_a_silent_server_up() {
     assert!(called.elapsed() < Duration::from_secs(2));
     let killed = server.received_named("killCursors");
     assert!(killed[0].body.get_i64("maxTimeMS").unwrap() <= 300);
+
+    let find = database
+        .run_cursor_command(&command)
+        .timeout(Duration::from_secs(60));
+    let mut cursor = within(find).await.unwrap();
+    let called = Instant::now();
+    within(cursor.close_within(Duration::from_millis(300))).await;
+    assert!(called.elapsed() < Duration::from_secs(2));
+    let killed = server.received_named("killCursors");
+    assert!(killed[1].body.get_i64("maxTimeMS").unwrap() <= 300);
 }

@@ -3,12 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test and its helpers")]
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bson::oid::ObjectId;
 use bson::{RawArrayBuf, RawDocumentBuf, cstr, rawdoc};
 use integration_tests::recorder::Recorder;
-use mongo_client::events::{CmapEvent, CommandEvent};
+use mongo_client::events::{CloseReason, CmapEvent, CommandEvent};
 use mongo_client::sdam::{ServerType, TopologyType};
 use mongo_client::{Client, ClientOptions, Error, Event};
 use testbed::scripted::{Answer, HelloScript, Received, ScriptedServer};
@@ -223,6 +223,100 @@ async fn how_far_a_connection_had_come_decides_what_its_failure_costs() {
         ),
         "{cleared:?}"
     );
+}
+
+/// No news will come of a load balancer, so there is no use in waiting for any.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_way_that_is_closed_fails_the_operation_at_once() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let uri = format!(
+        "mongodb://127.0.0.1:1/?loadBalanced=true&proxyHost=127.0.0.1&proxyPort={}",
+        closed.port()
+    );
+    let client = Client::new(&uri).unwrap();
+    let called = Instant::now();
+    let ping = rawdoc! { "ping": 1 };
+    let error = within(client.run_admin_command(&ping).as_read())
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Proxy { .. }), "{error}");
+    assert!(
+        called.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        called.elapsed()
+    );
+}
+
+fn in_use(recorder: &Recorder) -> usize {
+    let events = recorder.pool_events();
+    let count = |is: fn(&CmapEvent) -> bool| events.iter().filter(|event| is(event)).count();
+    count(|event| matches!(event, CmapEvent::CheckedOut { .. }))
+        - count(|event| matches!(event, CmapEvent::CheckedIn { .. }))
+}
+
+/// A cursor keeps its connection until it is closed, whatever its getMore came to; a connection
+/// that broke reaches nothing any more, so that nothing is killed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_keeps_its_connection_until_it_is_closed() {
+    for (answer, killed, reasons) in [
+        (Answer::error(7, "HostNotFound", &[]), 1, vec![]),
+        (Answer::silence().then_close(), 0, vec![CloseReason::Error]),
+    ] {
+        let server = balancer();
+        server.always("find", |_| Answer::reply(cursor("firstBatch", 7)));
+        server.once("getMore", answer);
+        let (client, recorder) = client(&server, "");
+        let command = rawdoc! { "find": "things" };
+        let database = client.database("test");
+        let mut cursor = within(database.run_cursor_command(&command)).await.unwrap();
+        assert_eq!(in_use(&recorder), 1);
+        within(cursor.next()).await.unwrap().unwrap_err();
+        assert_eq!(in_use(&recorder), 1);
+        within(cursor.close()).await;
+        assert_eq!(in_use(&recorder), 0);
+        assert_eq!(server.received_named("killCursors").len(), killed);
+        let closed = |event: &CmapEvent| match event {
+            CmapEvent::ConnectionClosed { reason, .. } => Some(*reason),
+            _ => None,
+        };
+        let closed: Vec<_> = recorder.pool_events().iter().filter_map(closed).collect();
+        assert_eq!(closed, reasons);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_waits_in_vain_is_told_what_the_connections_are_in_use_for() {
+    let server = balancer();
+    for opens in ["find", "aggregate"] {
+        server.always(opens, |_| Answer::reply(cursor("firstBatch", 7)));
+    }
+    server.always("getMore", |_| Answer::silence());
+    server.always("sleep", |_| Answer::silence());
+    let (client, _) = client(&server, "&maxPoolSize=3&waitQueueTimeoutMS=50");
+    let database = client.database("test");
+    let command = rawdoc! { "find": "things" };
+    let _cursor = within(database.run_cursor_command(&command)).await.unwrap();
+    let _stream = within(database.watch()).await.unwrap();
+    let busy = database.clone();
+    let sleeper = tokio::spawn(async move {
+        let sleep = rawdoc! { "sleep": 1 };
+        busy.run_command(&sleep).await.map(drop)
+    });
+    let ping = rawdoc! { "ping": 1 };
+    let error = loop {
+        match within(client.run_admin_command(&ping)).await {
+            // The sleeper has not begun yet.
+            Ok(_) => tokio::task::yield_now().await,
+            Err(error) => break error,
+        }
+    };
+    let words = "maxPoolSize: 3, connections in use by cursors: 2, connections in use by \
+                 transactions: 0, connections in use by other operations: 1";
+    assert!(error.to_string().contains(words), "{error}");
+    sleeper.abort();
 }
 
 /// A change stream keeps its connection: its getMores and its killCursors go where its cursor is.

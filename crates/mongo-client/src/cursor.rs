@@ -12,13 +12,14 @@ use std::time::Duration;
 use bson::{RawBson, RawDocumentBuf};
 use mongo_uri::ServerAddress;
 use mongo_wire::{BatchDocuments, ByteStr};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 pub use self::builder::{CursorType, RunCursorCommand, TimeoutMode};
 use self::fetch::{Ask, Fetched, Fetching};
 use crate::client::Client;
 use crate::deadline::Deadline;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, codes};
 use crate::operation::{Bound, Context};
 use crate::pool::Pool;
 
@@ -120,11 +121,30 @@ impl Cursor {
 
     /// Ends the cursor: kills it on its server if it is open there, and returns when that is done
     /// or has failed, which nobody needs to know. The time limit, if there is one, begins anew.
+    ///
+    /// Dropping the future leaves that to the background.
     pub async fn close(&mut self) {
+        self.end(self.plan.timeout).await;
+    }
+
+    /// As [`close`](Self::close), with a time limit of its own in the place of the cursor's; zero is
+    /// no limit.
+    pub async fn close_within(&mut self, limit: Duration) {
+        self.end(Some(limit)).await;
+    }
+
+    async fn end(&mut self, timeout: Option<Duration>) {
         self.batch = None;
-        if let Some(kill) = self.kill() {
+        let Some(kill) = self.kill(timeout) else {
+            return;
+        };
+        let (done, is_done) = oneshot::channel::<()>();
+        self.client.topology_room().tasks().spawn(async move {
             kill.await;
-        }
+            drop(done);
+        });
+        // An error: the task has dropped its end.
+        let _ = is_done.await;
     }
 
     fn next_received(&mut self) -> Option<Result<RawDocumentBuf>> {
@@ -188,13 +208,26 @@ impl Cursor {
     }
 
     fn take_in(&mut self, (bound, reply): Fetched) -> Result<()> {
-        let reply = reply?.cursor().map_err(|error| self.unreadable(error))?;
+        let is_pinned = self.client.settings().is_load_balanced;
+        let reply = match reply.and_then(|reply| reply.cursor().map_err(|e| self.unreadable(e))) {
+            Ok(reply) => reply,
+            Err(error) => {
+                // Whatever has happened, the connection is the cursor's until that is closed (Load
+                // Balancers, "Behaviour With Cursors").
+                if error.code() == Some(codes::CURSOR_NOT_FOUND) {
+                    self.source = None;
+                } else {
+                    self.pinned = bound.filter(|_| is_pinned);
+                }
+                return Err(error);
+            }
+        };
         self.batch = Some(reply.batch.documents());
         match &mut self.source {
             Some(source) if reply.id != 0 => {
                 source.id = reply.id;
                 source.namespace = reply.namespace;
-                self.pinned = bound.filter(|_| self.client.settings().is_load_balanced);
+                self.pinned = bound.filter(|_| is_pinned);
             }
             // The connection goes before the session, which was kept for the cursor.
             source => {
@@ -206,16 +239,20 @@ impl Cursor {
     }
 
     /// Forgets what is on the server, and kills it once the future is run.
-    fn kill(&mut self) -> Option<impl Future<Output = ()> + Send + use<>> {
+    fn kill(
+        &mut self,
+        timeout: Option<Duration>,
+    ) -> Option<impl Future<Output = ()> + Send + use<>> {
         // A connection whose reply is still to come is closed.
         self.fetching = None;
-        let source = self.source.take()?;
         let pinned = self.pinned.take();
+        let pinned = pinned.filter(|bound| bound.connection.is_reusable());
+        let source = self.source.take()?;
         if pinned.is_none() && self.client.settings().is_load_balanced {
             // No other connection is sure to lead to the cursor.
             return None;
         }
-        let deadline = Deadline::after(self.plan.timeout, Instant::now());
+        let deadline = Deadline::after(timeout, Instant::now());
         let limit = deadline.remaining(Instant::now()).unwrap_or(KILL_LIMIT);
         let kill = fetch::kill(self.client.spans(), source, pinned, deadline);
         Some(async move {
@@ -227,7 +264,7 @@ impl Cursor {
 
 impl Drop for Cursor {
     fn drop(&mut self) {
-        if let Some(kill) = self.kill() {
+        if let Some(kill) = self.kill(self.plan.timeout) {
             self.client.topology_room().tasks().spawn(kill);
         }
     }

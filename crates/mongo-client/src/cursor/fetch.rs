@@ -125,10 +125,7 @@ impl Ask {
             ..Beside::default()
         };
         let reply = own.send(&self.command, &beside).await;
-        // A connection that broke is not kept.
-        if reply.is_ok() {
-            *bound = Some(own);
-        }
+        *bound = Some(own);
         reply
     }
 }

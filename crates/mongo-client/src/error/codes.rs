@@ -19,6 +19,8 @@ const RETRYABLE: [i32; 12] = [
 
 /// ReadConcernMajorityNotAvailableYet, after which a read may be sent again too.
 const READ_CONCERN_MAJORITY_NOT_AVAILABLE_YET: i32 = 134;
+/// CursorNotFound.
+pub(crate) const CURSOR_NOT_FOUND: i32 = 43;
 /// IllegalOperation.
 pub(crate) const ILLEGAL_OPERATION: i32 = 20;
 /// ReauthenticationRequired.

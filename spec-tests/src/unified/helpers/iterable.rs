@@ -13,8 +13,12 @@ use crate::unified::stop::Stop;
 pub(in crate::unified) async fn perform(
     name: &str,
     iterable: &mut Iterable,
-    arguments: Arguments,
+    mut arguments: Arguments,
 ) -> Op<Yield> {
+    let limit = match (name, &*iterable) {
+        ("close", Iterable::Cursor(_)) => arguments.millis("timeoutMS")?,
+        _ => None,
+    };
     arguments.finish()?;
     let found = match (name, &mut *iterable) {
         ("iterateUntilDocumentOrError", Iterable::Cursor(cursor)) => {
@@ -30,8 +34,15 @@ pub(in crate::unified) async fn perform(
             next.map(|found| document(&found))
         }
         ("iterateOnce", Iterable::Stream(stream)) => stream.next_if_any().await?,
-        ("close", iterable) => {
-            iterable.close().await;
+        ("close", Iterable::Cursor(cursor)) => {
+            match limit {
+                Some(limit) => cursor.close_within(limit).await,
+                None => cursor.close().await,
+            }
+            None
+        }
+        ("close", Iterable::Stream(stream)) => {
+            stream.close().await;
             None
         }
         (other, _) => return Err(unsupported(other, "a cursor").into()),
