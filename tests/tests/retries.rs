@@ -340,6 +340,60 @@ async fn a_state_change_in_a_write_concern_error_is_known_when_the_command_retur
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_first_try_met_is_told_when_there_is_too_little_time_for_another() {
+    let slow = |me: &str| {
+        let hello = rawdoc! {
+            "ok": 1, "isWritablePrimary": true, "setName": "rs0", "hosts": [me], "me": me,
+            "maxWireVersion": 17, "logicalSessionTimeoutMinutes": 30,
+        };
+        Answer::silence()
+            .then_wait(Duration::from_millis(80))
+            .then_reply(hello)
+    };
+    let server = ScriptedServer::start(|me| HelloScript::primary("rs0", me, &[me])).unwrap();
+    let address = server.address();
+    for hello in ["hello", "isMaster"] {
+        let address = address.clone();
+        server.always(hello, move |_| slow(&address));
+    }
+    let uri = format!("{}?heartbeatFrequencyMS=500", server.uri());
+    let client = Client::new(&uri).unwrap();
+    let mut changes = client.topology_changes();
+    let fastest = |client: &Client| {
+        let topology = client.topology();
+        let server = topology.servers.iter().next().unwrap();
+        server.round_trip().minimum
+    };
+    while fastest(&client) < Duration::from_millis(80) {
+        within(changes.next()).await.unwrap();
+    }
+    within(client.run_admin_command(&rawdoc! { "ping": 1 }))
+        .await
+        .unwrap();
+    server.always("find", |_| {
+        let error = rawdoc! { "ok": 0, "code": 6, "errmsg": "unreachable" };
+        Answer::silence()
+            .then_wait(Duration::from_millis(100))
+            .then_reply(error)
+    });
+    let find = rawdoc! { "find": "things" };
+    let database = client.database("d");
+    for is_read in [true, false] {
+        let find = database
+            .run_command(&find)
+            .timeout(Duration::from_millis(170));
+        let find = if is_read {
+            find.as_read()
+        } else {
+            find.as_write()
+        };
+        let error = within(find).await.unwrap_err();
+        assert!(error.is_operation_timeout() || !is_read, "{error}");
+        assert_eq!(error.code(), Some(6), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_first_try_met_is_told_when_no_server_is_left_for_another() {
     let server = ScriptedServer::start(|me| HelloScript::primary("rs0", me, &[me])).unwrap();
     let uri = format!("{}?serverSelectionTimeoutMS=500", server.uri());

@@ -88,10 +88,7 @@ impl Settings {
             server_selection_timeout: options
                 .server_selection_timeout
                 .unwrap_or(SERVER_SELECTION_TIMEOUT),
-            wait_queue_timeout: options
-                .pool
-                .wait_queue_timeout
-                .filter(|limit| !limit.is_zero()),
+            wait_queue_timeout: PoolLimits::from(&options.pool).wait_queue_timeout,
             socket_timeout: options.socket_timeout.filter(|limit| !limit.is_zero()),
             timeout: options.timeout,
             read_preference: options.read_preference.clone().unwrap_or_default(),
@@ -313,7 +310,8 @@ impl Client {
             let end = self.run_admin_command(&command);
             let end = end
                 .read_preference(preference.clone())
-                .timeout(END_SESSIONS_LIMIT);
+                .timeout(END_SESSIONS_LIMIT)
+                .without_session();
             // The servers forget them anyway, only later.
             let _ = end.await;
         }
@@ -361,11 +359,11 @@ impl Client {
     }
 }
 
-/// Everything that is known of the deployment, its servers' pools and their last failures, over
-/// several lines: what a bug report should hold. No secret is in it.
+/// Everything that is known of the deployment, its servers' pools, their last failures and the
+/// sessions, over several lines: what a bug report should hold. No secret is in it.
 impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.topology.fmt(f)
+        write!(f, "{}\n{}", self.inner.topology, self.inner.sessions)
     }
 }
 

@@ -24,6 +24,8 @@ pub(crate) struct CommandOptions {
     pub(crate) read_preference: Option<ReadPreference>,
     pub(crate) read_concern: Option<ReadConcern>,
     pub(crate) session: Option<ClientSession>,
+    /// Not even one of its own.
+    pub(crate) without_session: bool,
     pub(crate) timeout: Option<Duration>,
     pub(crate) intent: Intent,
     /// What logs and spans call the operation, where it is not the command's name.
@@ -36,6 +38,7 @@ pub(crate) struct Resolved {
     pub(crate) read_preference: ReadPreference,
     pub(crate) read_concern: Option<ReadConcern>,
     pub(crate) session: Option<ActiveSession>,
+    without_session: bool,
     pub(crate) timeout: Option<Duration>,
     pub(crate) intent: Intent,
     operation: Option<Cow<'static, str>>,
@@ -63,6 +66,7 @@ impl CommandOptions {
             session: session
                 .map(|session| ActiveSession::explicit(client, session))
                 .transpose()?,
+            without_session: self.without_session,
             timeout: self.timeout.or(of_session).or(settings.timeout),
             read_concern: self.read_concern.or_else(inherited),
             read_preference: self
@@ -92,6 +96,7 @@ impl Resolved {
             read_concern: self.read_concern.as_ref(),
             intent: self.intent,
             session: self.session.as_ref(),
+            without_session: self.without_session,
             deadline,
             sends_max_time: true,
             limit: None,
@@ -195,6 +200,12 @@ impl<'a> RunCommand<'a> {
     /// within the reply (`writeErrors`, `writeConcernError`) stay the caller's to read.
     pub fn as_write(mut self) -> Self {
         self.options.intent = Intent::Write;
+        self
+    }
+
+    /// Runs it outside any session, for the server would keep what it gets one for.
+    pub(crate) fn without_session(mut self) -> Self {
+        self.options.without_session = true;
         self
     }
 

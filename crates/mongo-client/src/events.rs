@@ -2,8 +2,9 @@
 //!
 //! A listener is given to [`ClientOptions::on_event`](crate::ClientOptions::on_event). It is called
 //! where the event happens, sometimes with a pool's lock held, so that events arrive in the order
-//! the specifications want: it must be quick and must not block. Whatever takes longer belongs
-//! behind a channel. A panic in a listener is caught and goes no further.
+//! the specifications want: it must be quick, must not block, and must ask nothing of the client,
+//! not even how it is displayed, which would wait for that lock for ever. Whatever takes longer
+//! belongs behind a channel. A panic in a listener is caught and goes no further.
 //!
 //! Without a listener no event is put together: nothing is cloned and nothing allocated for it.
 

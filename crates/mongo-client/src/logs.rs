@@ -7,10 +7,13 @@
 //! | `mongo_client::topology` | what is known of the deployment, and the checks of its servers |
 //! | `mongo_client::server_selection` | which server an operation gets |
 //! | `mongo_client::connection` | pools and their connections |
+//! | `mongo_client::change_stream` | what happens to change streams |
 //!
-//! Every record has the field `topologyId`. All are of level debug, but for an operation that has
-//! to wait for a server, which is of level info. What a record needs is put together only when a
-//! subscriber wants it.
+//! Each of these has the field `topologyId`. All are of level debug, but for an operation that has
+//! to wait for a server, which is of level info, and for a seed list that cannot be looked up again,
+//! which is a warning. (Certificate authorities that cannot be read are another one, under the
+//! module's own target, before there is a topology.) What a record needs is put together only when
+//! a subscriber wants it.
 
 mod json;
 

@@ -18,7 +18,7 @@ pub(crate) use self::retry::{Failed, Retries, RetryPolicy};
 use self::tries::Tries;
 use crate::client::Client;
 use crate::deadline::Deadline;
-use crate::error::{Error, Result, SessionMisuse, codes};
+use crate::error::{Error, Misuse, Result, SessionMisuse, codes};
 use crate::pool::{Exchange, Pool, PooledConnection};
 use crate::session::{ActiveSession, ClusterTime, InFlight, Sessions};
 
@@ -50,6 +50,8 @@ pub(crate) struct Call<'a> {
     pub(crate) intent: Intent,
     /// The session to run it in; without one, it gets one of its own.
     pub(crate) session: Option<&'a ActiveSession>,
+    /// Whether it is to have none at all.
+    pub(crate) without_session: bool,
     pub(crate) deadline: Deadline,
     /// Whether the server is told how much time is left.
     pub(crate) sends_max_time: bool,
@@ -172,10 +174,12 @@ impl Client {
                     });
                 }
                 // What is known may be about to change; the same again waits for news. A server
-                // that may only have too much to do goes on being offered, so that is no help; and
-                // one that has spoken to this client, but not let it in, has failed the command.
+                // that may only have too much to do goes on being offered, so that is no help; of a
+                // load balancer nothing is ever known; and a server that has spoken to this client,
+                // but not let it in, has failed the command.
                 Err(error)
                     if error.says_try_elsewhere()
+                        && !self.settings().is_load_balanced
                         && !error.has_label(SYSTEM_OVERLOADED_ERROR)
                         && !error.is_about_authentication() =>
                 {
@@ -202,6 +206,11 @@ impl Client {
             || self.settings().is_load_balanced;
         let is_acknowledged = !call.is_unacknowledged();
         let explicit = session.as_ref().filter(|session| session.is_explicit());
+        let has_own = !lacks(call.command, "lsid");
+        if explicit.is_some() && has_own {
+            let what = "a session, and a command with an lsid of its own,";
+            return Err(Error::Misuse(Misuse::Contradiction { what }));
+        }
         let misuse = match explicit {
             Some(_) if !is_acknowledged => Some(SessionMisuse::Unacknowledged),
             Some(_) if !has_sessions => Some(SessionMisuse::Unsupported),
@@ -213,13 +222,10 @@ impl Client {
         if let Some(session) = explicit {
             session.check(connection.max_wire_version())?;
         }
-        if !is_acknowledged || !has_sessions {
+        if !is_acknowledged || !has_sessions || call.without_session {
             return Ok(None);
         }
-        let implicit = || {
-            let has_own = !lacks(call.command, "lsid");
-            (!has_own).then(|| ActiveSession::implicit(self.sessions()))
-        };
+        let implicit = || (!has_own).then(|| ActiveSession::implicit(self.sessions()));
         Ok(session.or_else(implicit))
     }
 }
@@ -309,9 +315,7 @@ impl Bound {
     }
 
     fn envelope(&mut self, command: &RawDocument, beside: &Beside<'_>) -> RawDocumentBuf {
-        let mut bytes = Vec::with_capacity(USUAL_ENVELOPE);
-        bytes.extend_from_slice(self.context.envelope.as_bytes());
-        let mut envelope = RawDocumentBuf::from_bytes(bytes).expect("a copy of a document");
+        let mut envelope = self.context.envelope_of(command);
         let has_cluster_time = !self.is_standalone();
         let session = self.context.session.as_ref();
         if has_cluster_time {
@@ -374,6 +378,25 @@ impl Context {
     /// The database that the commands are run on.
     pub(crate) fn database(&self) -> &str {
         self.envelope.as_raw().get_str("$db").unwrap_or_default()
+    }
+
+    /// What goes beside this one, but for what it has of its own.
+    fn envelope_of(&self, command: &RawDocument) -> RawDocumentBuf {
+        if ["$db", "$readPreference"]
+            .into_iter()
+            .all(|key| lacks(command, key))
+        {
+            let mut bytes = Vec::with_capacity(USUAL_ENVELOPE);
+            bytes.extend_from_slice(self.envelope.as_bytes());
+            return RawDocumentBuf::from_bytes(bytes).expect("a copy of a document");
+        }
+        let mut envelope = RawDocumentBuf::new();
+        for (key, value) in self.envelope.as_raw().iter().flatten() {
+            if lacks(command, key.as_str()) {
+                envelope.append(key, value);
+            }
+        }
+        envelope
     }
 
     /// The same on another connection to the same server.

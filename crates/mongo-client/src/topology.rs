@@ -344,7 +344,7 @@ impl Topology {
         }
         let pools = &snapshot.pools;
         let operations = |address: &ServerAddress| pools.get(address).map_or(0, |p| p.operations());
-        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut random = Rng::from_seed(self.random());
         let selected = snapshot
             .description
             .select(criteria, operations, &mut random);

@@ -5,6 +5,7 @@ use bson::{Binary, RawDocumentBuf, Timestamp, cstr, rawdoc};
 use integration_tests::fail_point::FailPoint;
 use integration_tests::{own_database, shared_client};
 use mongo_client::sdam::SdamEvent;
+use mongo_client::uri::{ReadPreference, ReadPreferenceMode};
 use mongo_client::{Error, Event, Misuse, SessionMisuse, SessionOptions};
 
 use super::{find, heard, insert, listen, lsid, within};
@@ -304,6 +305,23 @@ async fn a_session_whose_command_was_given_up_is_not_used_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_shows_how_many_sessions_there_are() {
+    let (client, _) = heard("").await;
+    let shows = |line: &str| assert!(client.to_string().ends_with(line), "{client}");
+    shows("\nsessions: 0 in use, 0 pooled");
+    let sessions: Vec<_> = (0..2)
+        .map(|_| client.start_session(SessionOptions::default()).unwrap())
+        .collect();
+    shows("\nsessions: 2 in use, 0 pooled");
+    within(client.run_admin_command(&rawdoc! { "ping": 1 }))
+        .await
+        .unwrap();
+    shows("\nsessions: 2 in use, 1 pooled");
+    drop(sessions);
+    shows("\nsessions: 0 in use, 3 pooled");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_shutdown_ends_the_sessions_that_are_left() {
     let (client, recorder) = heard("").await;
     let ping = rawdoc! { "ping": 1 };
@@ -329,12 +347,13 @@ async fn a_shutdown_ends_the_sessions_that_are_left() {
         .into_iter()
         .map(|id| id.unwrap().as_document().unwrap().to_owned())
         .collect();
-    // The last is the one that endSessions itself has run in, and that had been given back first.
     assert!(
         ended.contains(&ids[0]) && ended.contains(&ids[1]),
         "{ended:?}"
     );
     assert!(!ended.contains(&in_use.id()));
+    // The server keeps whatever session it hears of, so that this runs in none.
+    assert_eq!(lsid(&recorder.sent("endSessions")[0]), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -383,5 +402,33 @@ async fn keys_that_a_command_has_of_its_own_are_not_sent_twice() {
         };
         assert_eq!([times("lsid"), times("maxTimeMS")], [1, 1]);
     }
+    // A session and an id of another one contradict each other.
+    let session = client.start_session(SessionOptions::default()).unwrap();
+    let error = within(db.run_command(&write).session(&session))
+        .await
+        .unwrap_err();
+    assert!(matches!(error, Error::Misuse(_)), "{error}");
+    let preference = rawdoc! { "mode": "secondaryPreferred" };
+    let addressed = rawdoc! { "ping": 1, "$db": "own", "$readPreference": preference };
+    let secondary = ReadPreference {
+        mode: ReadPreferenceMode::SecondaryPreferred,
+        ..ReadPreference::default()
+    };
+    within(db.run_command(&addressed).read_preference(secondary))
+        .await
+        .unwrap();
+    let sent = recorder.sent("ping").pop().unwrap();
+    let keys: Vec<_> = sent
+        .iter()
+        .map(|field| field.unwrap().0.as_str().to_owned())
+        .collect();
+    for key in ["$db", "$readPreference", "lsid"] {
+        assert_eq!(
+            keys.iter().filter(|other| *other == key).count(),
+            1,
+            "{keys:?}"
+        );
+    }
+    assert_eq!(sent.get_str("$db").unwrap(), "own");
     client.shutdown().await;
 }

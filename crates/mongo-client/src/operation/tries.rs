@@ -233,9 +233,9 @@ impl Client {
         };
         // The next selection looks elsewhere first (Server Selection, "deprioritized servers").
         let is_sharded = self.topology().topology_type == TopologyType::Sharded;
-        if is_sharded || (failed.is_overload && self.settings().overload_retargeting) {
-            tries.avoided.extend(server.cloned());
-        }
+        let is_avoided = is_sharded || (failed.is_overload && self.settings().overload_retargeting);
+        let server = server.filter(|server| is_avoided && !tries.avoided.contains(server));
+        tries.avoided.extend(server.cloned());
         Some(until)
     }
 
@@ -272,6 +272,13 @@ fn conclude(
     let result = match (result, previous) {
         // That there was no server for another try says less than what the first one met.
         (Err(error), Some(previous)) if error.is_before_sending() => Err(previous),
+        (
+            Err(Error::OperationTimeout {
+                limit,
+                source: None,
+            }),
+            Some(previous),
+        ) => Err(previous.timed_out(limit)),
         (result, _) => result,
     };
     if !deadline.is_set() {

@@ -1,7 +1,7 @@
 //! Server sessions in use, and the sessions of one client taken together.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,7 @@ const USUAL_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 #[derive(Debug)]
 pub(crate) struct Sessions {
     pool: Mutex<SessionPool>,
+    in_use: AtomicUsize,
     pub(crate) clock: ClusterClock,
     topology: TopologyChanges,
     is_load_balanced: bool,
@@ -29,6 +30,7 @@ impl Sessions {
     pub(crate) fn new(topology: TopologyChanges, is_load_balanced: bool) -> Arc<Self> {
         Arc::new(Self {
             pool: Mutex::default(),
+            in_use: AtomicUsize::new(0),
             clock: ClusterClock::default(),
             topology,
             is_load_balanced,
@@ -45,6 +47,7 @@ impl Sessions {
             is_dirty: false,
             last_write: 0,
         });
+        self.in_use.fetch_add(1, Ordering::Relaxed);
         Arc::new(Lease {
             id: session.id,
             last_use: Mutex::new(session.last_use),
@@ -71,6 +74,14 @@ impl Sessions {
 
     fn lock(&self) -> MutexGuard<'_, SessionPool> {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// For people, in one line.
+impl fmt::Display for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let in_use = self.in_use.load(Ordering::Relaxed);
+        write!(f, "sessions: {in_use} in use, {} pooled", self.lock().len())
     }
 }
 
@@ -122,6 +133,7 @@ impl Drop for Lease {
         };
         let timeout = self.sessions.timeout();
         self.sessions.lock().put(session, now(), timeout);
+        self.sessions.in_use.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

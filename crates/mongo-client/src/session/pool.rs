@@ -67,6 +67,11 @@ impl SessionPool {
         }
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.idle.len()
+    }
+
     /// All of them, to be ended.
     pub(crate) fn drain(&mut self) -> Vec<SessionId> {
         self.idle.drain(..).map(|session| session.id).collect()
