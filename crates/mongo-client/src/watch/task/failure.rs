@@ -56,6 +56,7 @@ mod tests {
         let no_turn = Error::WaitQueueTimeout {
             server: server.clone(),
             limit,
+            in_use: None,
         };
         for (error, expected) in [
             (timeout(IoAction::Receive), FailureKind::Timeout),
