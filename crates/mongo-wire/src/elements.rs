@@ -124,20 +124,22 @@ pub(crate) fn find<'a>(document: &'a [u8], key: &str) -> Result<Option<Element<'
     Ok(None)
 }
 
-/// Where the first zero byte stands, which ends a key. Keys are mostly shorter than a word and
-/// array keys nearly always, so eight bytes are looked at together.
+/// Where the first zero byte stands, which ends a key: eight bytes are looked at together.
 #[inline]
 pub(crate) fn zero_at(bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::MAX / 0xff;
-    if let Some(word) = bytes.first_chunk() {
+    let mut rest = bytes;
+    while let Some((word, behind)) = rest.split_first_chunk() {
         let word = u64::from_le_bytes(*word);
         // The lowest bit that stays marks the first zero byte.
         let zeros = word.wrapping_sub(ONES) & !word & (ONES << 7);
         if zeros != 0 {
-            return Some(zeros.trailing_zeros() as usize / 8);
+            return Some(bytes.len() - rest.len() + zeros.trailing_zeros() as usize / 8);
         }
+        rest = behind;
     }
-    bytes.iter().position(|byte| *byte == 0)
+    let at = rest.iter().position(|byte| *byte == 0)?;
+    Some(bytes.len() - rest.len() + at)
 }
 
 /// Bytes of a value of this type at the start of `rest`, known to fit.

@@ -49,8 +49,38 @@ impl<'a> Fields<'a> {
     #[must_use]
     pub fn find(document: &'a RawDocument, key: &str) -> Option<RawBsonRef<'a>> {
         let mut fields = Self::of(document);
-        let found = fields.find(|field| field.as_ref().is_ok_and(|(name, _)| *name == key));
-        found?.ok().map(|(_, value)| value)
+        loop {
+            let (name, value) = fields.next_by_bytes()?.ok()?;
+            if name == key.as_bytes() {
+                return Some(value);
+            }
+        }
+    }
+
+    /// The next field, with the bytes of its key, of which nobody has seen whether they are UTF-8:
+    /// enough to compare keys.
+    ///
+    /// # Errors
+    /// Those of the iteration, but for keys.
+    #[inline]
+    pub fn next_by_bytes(&mut self) -> Option<bson::error::Result<(&'a [u8], RawBsonRef<'a>)>> {
+        let index = self.index;
+        self.index += 1;
+        match self.walk {
+            Walk::At(position) => {
+                let bytes = self.document.as_bytes();
+                let rest = bytes.get(position..bytes.len() - 1)?;
+                let (&kind, rest) = rest.split_first()?;
+                if let Some((key, value, left)) = read(kind, rest) {
+                    self.walk = Walk::At(bytes.len() - 1 - left);
+                    return Some(Ok((key, value)));
+                }
+            }
+            Walk::ByBson => {}
+            Walk::Done => return None,
+        }
+        let field = self.by_bson(index)?;
+        Some(field.map(|(key, value)| (key.as_bytes(), value)))
     }
 
     /// The field that cannot be read here, by the `bson` crate.
@@ -88,20 +118,15 @@ impl<'a> Iterator for Fields<'a> {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let index = self.index;
-        self.index += 1;
-        match self.walk {
-            Walk::At(position) => {
-                let bytes = self.document.as_bytes();
-                let rest = bytes.get(position..bytes.len() - 1)?;
-                let (&kind, rest) = rest.split_first()?;
-                if let Some((key, value, left)) = read(kind, rest) {
-                    self.walk = Walk::At(bytes.len() - 1 - left);
-                    return Some(Ok((key, value)));
-                }
-            }
-            Walk::ByBson => {}
-            Walk::Done => return None,
+        let field = self.next_by_bytes()?;
+        let (key, value) = match field {
+            Ok(field) => field,
+            Err(error) => return Some(Err(error)),
+        };
+        if let Ok(key) = str::from_utf8(key) {
+            return Some(Ok((key, value)));
         }
+        self.walk = Walk::ByBson;
         self.by_bson(index)
     }
 }
@@ -109,9 +134,9 @@ impl<'a> Iterator for Fields<'a> {
 /// Key and value of a field of one of the usual types, if it is in order, and how many bytes are
 /// left behind it.
 #[inline]
-fn read(kind: u8, rest: &[u8]) -> Option<(&str, RawBsonRef<'_>, usize)> {
+fn read(kind: u8, rest: &[u8]) -> Option<(&[u8], RawBsonRef<'_>, usize)> {
     let key_len = elements::zero_at(rest)?;
-    let key = str::from_utf8(&rest[..key_len]).ok()?;
+    let key = &rest[..key_len];
     let rest = &rest[key_len + 1..];
     let (value, rest) = match kind {
         elements::STRING => {

@@ -231,19 +231,23 @@ macro_rules! fields {
                 $(let mut $required = None;)*
                 $(let mut $field = Default::default();)*
                 $(let mut $extra = BTreeMap::<String, RawBson>::new();)?
-                for field in Fields::of(document) {
+                let mut fields = Fields::of(document);
+                while let Some(field) = fields.next_by_bytes() {
                     let (key, value) = field.map_err(Misfit::new)?;
-                    let here = |misfit: Misfit| misfit.under(key);
+                    let here = |misfit: Misfit| misfit.under(&String::from_utf8_lossy(key));
                     match key {
                         $($required_key => {
                             $required = Some(Value::read(value).map_err(here)?);
                         })*
                         $($key => $field = Value::read(value).map_err(here)?,)*
-                        _ => { $($extra.insert(key.to_owned(), RawBson::from(value));)? }
+                        _ => {
+                            $(let key = str::from_utf8(key).map_err(Misfit::new).map_err(here)?;
+                            $extra.insert(key.to_owned(), RawBson::from(value));)?
+                        }
                     }
                 }
                 $(let $required = $required.ok_or_else(|| {
-                    Misfit::new("the field is missing").under($required_key)
+                    Misfit::new("the field is missing").under(&String::from_utf8_lossy($required_key))
                 })?;)*
                 Ok($name { $($required,)* $($field,)* $($extra,)? })
             }
@@ -253,23 +257,23 @@ macro_rules! fields {
 
 fields! {
     ChangeEvent<T> {
-        required: { "_id" => id },
+        required: { b"_id" => id },
         optional: {
-            "operationType" => operation_type,
-            "clusterTime" => cluster_time,
-            "wallTime" => wall_time,
-            "ns" => ns,
-            "nsType" => ns_type,
-            "to" => to,
-            "documentKey" => document_key,
-            "fullDocument" => full_document,
-            "fullDocumentBeforeChange" => full_document_before_change,
-            "updateDescription" => update_description,
-            "operationDescription" => operation_description,
-            "collectionUUID" => collection_uuid,
-            "txnNumber" => txn_number,
-            "lsid" => lsid,
-            "splitEvent" => split_event,
+            b"operationType" => operation_type,
+            b"clusterTime" => cluster_time,
+            b"wallTime" => wall_time,
+            b"ns" => ns,
+            b"nsType" => ns_type,
+            b"to" => to,
+            b"documentKey" => document_key,
+            b"fullDocument" => full_document,
+            b"fullDocumentBeforeChange" => full_document_before_change,
+            b"updateDescription" => update_description,
+            b"operationDescription" => operation_description,
+            b"collectionUUID" => collection_uuid,
+            b"txnNumber" => txn_number,
+            b"lsid" => lsid,
+            b"splitEvent" => split_event,
         },
         unknown: extra,
     }
@@ -277,9 +281,9 @@ fields! {
 
 fields! {
     EventNamespace {
-        required: { "db" => db },
+        required: { b"db" => db },
         optional: {
-            "coll" => coll,
+            b"coll" => coll,
         },
         unknown: extra,
     }
@@ -289,10 +293,10 @@ fields! {
     UpdateDescription {
         required: {},
         optional: {
-            "updatedFields" => updated_fields,
-            "removedFields" => removed_fields,
-            "truncatedArrays" => truncated_arrays,
-            "disambiguatedPaths" => disambiguated_paths,
+            b"updatedFields" => updated_fields,
+            b"removedFields" => removed_fields,
+            b"truncatedArrays" => truncated_arrays,
+            b"disambiguatedPaths" => disambiguated_paths,
         },
         unknown: extra,
     }
@@ -300,7 +304,7 @@ fields! {
 
 fields! {
     TruncatedArray {
-        required: { "field" => field, "newSize" => new_size },
+        required: { b"field" => field, b"newSize" => new_size },
         optional: {},
         unknown: extra,
     }
@@ -308,7 +312,7 @@ fields! {
 
 fields! {
     SplitEvent {
-        required: { "fragment" => fragment, "of" => of },
+        required: { b"fragment" => fragment, b"of" => of },
         optional: {},
     }
 }
