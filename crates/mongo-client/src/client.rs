@@ -77,6 +77,8 @@ pub(crate) struct Settings {
     pub(crate) max_adaptive_retries: u32,
     pub(crate) overload_retargeting: bool,
     pub(crate) is_load_balanced: bool,
+    /// How long to wait for a connection, rather than for a server, when a human has to log in.
+    pub(crate) login_limit: Option<Duration>,
     pub(crate) spans: Spans,
     /// Takes the place of chance, in tests.
     jitter: Option<Jitter>,
@@ -98,6 +100,7 @@ impl Settings {
             max_adaptive_retries: options.max_adaptive_retries.unwrap_or(MAX_ADAPTIVE_RETRIES),
             overload_retargeting: options.enable_overload_retargeting.unwrap_or(false),
             is_load_balanced: options.load_balanced == Some(true),
+            login_limit: None,
             spans,
             jitter,
         }
@@ -166,7 +169,9 @@ impl Client {
         let logs = Logs::new(client_options.max_log_document_length);
         let variable = |name: &str| std::env::var(name).ok();
         let spans = Spans::new(client_options.tracing, variable, logs.topology_id);
-        let settings = Settings::new(options, spans, client_options.jitter);
+        let login_limit = client_options.login_limit();
+        let mut settings = Settings::new(options, spans, client_options.jitter);
+        settings.login_limit = login_limit;
         let topology = Topology::start(
             config,
             connector,

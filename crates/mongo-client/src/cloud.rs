@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 #[cfg(feature = "aws")]
 pub(crate) use self::aws::{AwsIdentity, AwsProvider};
 #[cfg(feature = "oidc")]
-pub(crate) use self::oidc::{OidcCallback, OidcIdentity};
+pub(crate) use self::oidc::{HUMAN_LIMIT, OidcCallback, OidcIdentity};
 
 type Variables = dyn Fn(&str) -> Option<String> + Send + Sync;
 

@@ -136,6 +136,10 @@ impl Client {
             .deadline
             .earlier(now + self.settings().server_selection_timeout);
         let limit = deadline.saturating_duration_since(now);
+        let patience = match self.settings().login_limit {
+            Some(login) => call.deadline.earlier(now + login).max(deadline),
+            None => deadline,
+        };
         let wait_limit = self.settings().wait_queue_timeout;
         let wait_limit = wait_limit.filter(|_| !call.deadline.is_set());
         let avoided = tries.avoided.clone();
@@ -148,8 +152,10 @@ impl Client {
                 .await?;
             tries.meet(selected.knows_writes);
             let check_out = selected.pool.check_out(wait_limit);
-            let checked_out = tokio::time::timeout_at(deadline, check_out).await;
-            match checked_out.unwrap_or_else(|_| Err(selected.pool.no_connection_within(limit))) {
+            let checked_out = tokio::time::timeout_at(patience, check_out).await;
+            let limit_of_check_out = patience.saturating_duration_since(now);
+            let late = |_| Err(selected.pool.no_connection_within(limit_of_check_out));
+            match checked_out.unwrap_or_else(late) {
                 Ok(mut connection) => {
                     connection.count_to(tries.operation_id);
                     let session = self.session_on(&connection, call, tries.session.clone())?;

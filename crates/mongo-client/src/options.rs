@@ -172,8 +172,8 @@ impl ClientOptions {
     /// told where ([`OidcContext::idp_info`]), and has five minutes. Only servers that are
     /// [allowed](Self::oidc_allowed_hosts) learn the token.
     ///
-    /// Operations wait for that no longer than `serverSelectionTimeoutMS`; the log-in goes on, and
-    /// later ones find its token.
+    /// Operations wait for that, but no longer than `timeoutMS` if it is given; the log-in goes on,
+    /// and later ones find its token.
     #[cfg(feature = "oidc")]
     #[must_use]
     pub fn oidc_human_callback<C, F, E>(mut self, callback: C) -> Self
@@ -222,6 +222,15 @@ impl ClientOptions {
     pub fn rustls(mut self, config: impl Into<Arc<rustls::ClientConfig>>) -> Self {
         self.tls = Some(config.into());
         self
+    }
+
+    /// How long opening a connection may take because a human has to log in.
+    pub(crate) fn login_limit(&self) -> Option<Duration> {
+        #[cfg(feature = "oidc")]
+        if self.oidc.human.is_some() {
+            return Some(crate::cloud::HUMAN_LIMIT);
+        }
+        None
     }
 
     /// Whether connections are encrypted.

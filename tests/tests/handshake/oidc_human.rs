@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use integration_tests::recorder::Recorder;
 use mongo_client::events::CommandStep;
-use mongo_client::{AuthFailure, Client, ClientOptions, Event, OidcContext, OidcFault, OidcToken};
+use mongo_client::{
+    AuthFailure, Client, ClientOptions, Error, Event, OidcContext, OidcFault, OidcToken,
+};
 
 use super::oidc_server::{Application, Guarded, failure, find, good};
 
@@ -210,6 +212,18 @@ async fn prose_4_4_reauthentication_fails_in_the_end() {
     guarded.fails_once("find", 391);
     failure(find(&client).await);
     assert_eq!(application.count(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operation_waits_for_the_log_in_and_not_only_for_a_server() {
+    let guarded = Guarded::start();
+    let options = guarded.options("", "&serverSelectionTimeoutMS=200&connectTimeoutMS=200");
+    let options = options.oidc_human_callback(async |_| {
+        // A human reads the page.
+        tokio::time::sleep(Duration::from_millis(600)).await;
+        Ok::<_, Error>(OidcToken::new("good"))
+    });
+    find(&Client::with_options(options).unwrap()).await.unwrap();
 }
 
 /// Two connections are opened at once, and the human is asked once.

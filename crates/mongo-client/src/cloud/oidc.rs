@@ -23,7 +23,7 @@ const VERSION: u32 = 1;
 const MACHINE_LIMIT: Duration = Duration::from_secs(60);
 
 /// How long a human may take.
-const HUMAN_LIMIT: Duration = Duration::from_secs(5 * 60);
+pub(crate) const HUMAN_LIMIT: Duration = Duration::from_secs(5 * 60);
 
 /// The least time from one call to the next.
 const CALL_INTERVAL: Duration = Duration::from_millis(100);
