@@ -70,12 +70,7 @@ async fn follow(set: &Arc<ReplicaSet>, arguments: &Arguments) -> anyhow::Result<
 
     let started = Instant::now();
     let display = Display::new(plan.len());
-    let writing = write(
-        Arc::clone(set),
-        Client::new(&set.uri())?,
-        Arc::clone(&plan),
-        arguments.seed,
-    );
+    let writing = write(Arc::clone(set), Client::new(&set.uri())?, Arc::clone(&plan));
     let mut watching = Watching::new(&plan, display, client.clone());
     let result = watching.read(&mut stream, writing).await;
     watching.display.finish();
@@ -107,10 +102,9 @@ fn write(
     set: Arc<ReplicaSet>,
     client: Client,
     plan: Arc<[Write]>,
-    seed: u64,
 ) -> JoinHandle<anyhow::Result<Kill>> {
     tokio::spawn(async move {
-        let mut writer = Writer::new(client.database(DATABASE), seed);
+        let writer = Writer::new(&client, DATABASE)?;
         let half = plan.len() / 2;
         let mut killing = None;
         for (place, write) in plan.iter().enumerate() {

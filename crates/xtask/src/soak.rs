@@ -141,7 +141,7 @@ impl Run {
         office.is_closing.store(true, Ordering::Relaxed);
         let quiet = async move {
             while let Some(load) = loads.join_next().await {
-                load?;
+                load??;
             }
             rearranging.await??;
             office.finish().await

@@ -63,20 +63,23 @@ impl Office {
         i64::try_from(self.start.elapsed().as_micros()).unwrap_or(i64::MAX)
     }
 
-    fn desk(&self, number: u32) -> Desk {
+    fn desk(&self, number: u32) -> anyhow::Result<Desk> {
         let seed = self.seed.wrapping_add(u64::from(number) << 32);
-        Desk {
-            writer: Writer::new(self.client.database(DATABASE), seed),
+        Ok(Desk {
+            writer: Writer::new(&self.client, DATABASE)?,
             random: fastrand::Rng::with_seed(seed),
             next_id: (i64::from(number) << 40) + 1,
             alive: vec![Vec::new(); LOADED.len()],
             office: self.clone(),
-        }
+        })
     }
 
     /// Writes `rate` documents a second, as far as the set lets it, until it is told to end.
-    pub(crate) async fn load(self, number: u32, rate: f64) {
-        let mut desk = self.desk(number);
+    ///
+    /// # Errors
+    /// There is no session for it.
+    pub(crate) async fn load(self, number: u32, rate: f64) -> anyhow::Result<()> {
+        let mut desk = self.desk(number)?;
         let mut due = Instant::now();
         while !self.is_closing() {
             let batch = desk.batch();
@@ -88,6 +91,7 @@ impl Office {
             due += Duration::from_secs_f64(f64::from(documents) / rate);
             tokio::time::sleep_until(due.into()).await;
         }
+        Ok(())
     }
 
     /// Fills the side collection, and drops or renames it, again and again until it is told to
@@ -96,7 +100,7 @@ impl Office {
     /// # Errors
     /// The set refuses something for good.
     pub(crate) async fn rearrange(self) -> anyhow::Result<()> {
-        let mut desk = self.desk(WRITERS);
+        let mut desk = self.desk(WRITERS)?;
         for round in 0.. {
             for _ in 0..desk.random.usize(1..8) {
                 let ids = desk.new_ids();
@@ -124,7 +128,7 @@ impl Office {
     /// # Errors
     /// It does not get through.
     pub(crate) async fn finish(&self) -> anyhow::Result<()> {
-        let mut writer = self.desk(WRITERS + 1).writer;
+        let writer = Writer::new(&self.client, DATABASE)?;
         for collection in LOADED.into_iter().chain([SIDE, END]) {
             let last = rawdoc! { "_id": LAST_ID, "version": 0_i64, "sent": self.sent() };
             let insert = rawdoc! { "insert": collection, "documents": [last] };

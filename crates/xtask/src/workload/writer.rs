@@ -1,41 +1,29 @@
-//! Writes that are done exactly once, through the death of a primary.
-//!
-//! Every write is a retryable write: a session and a transaction number beside it, so that a server
-//! that has done it already answers with what it did then (Retryable Writes specification).
+//! Writes that are done exactly once, through the death of a primary: retryable writes within a time
+//! limit, which are repeated as long as it lasts.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use bson::{Binary, RawDocumentBuf, rawdoc, spec::BinarySubtype};
-use mongo_client::change_stream::ErrorClass;
-use mongo_client::{Database, Error};
+use anyhow::{Context as _, ensure};
+use bson::{RawDocumentBuf, rawdoc};
+use mongo_client::{Client, ClientSession, Database, SessionOptions};
 
 /// How long one write is tried again; an election takes seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A session of the server, in which writes can be retried.
+/// One session, in which the server does one write after the other, also one that was given up.
 pub(crate) struct Writer {
     database: Database,
-    session: Binary,
-    transaction: i64,
+    session: ClientSession,
 }
 
 impl Writer {
-    /// Writers of different seeds have different sessions.
-    pub(crate) fn new(database: Database, seed: u64) -> Self {
-        let bytes = fastrand::Rng::with_seed(seed)
-            .u128(..)
-            .to_le_bytes()
-            .to_vec();
-        let session = Binary {
-            subtype: BinarySubtype::Uuid,
-            bytes,
-        };
-        Self {
-            database,
-            session,
-            transaction: 0,
-        }
+    /// # Errors
+    /// The client does not give out sessions.
+    pub(crate) fn new(client: &Client, database: &str) -> anyhow::Result<Self> {
+        Ok(Self {
+            database: client.database(database),
+            session: client.start_session(SessionOptions::default())?,
+        })
     }
 
     /// Does one write, of as many documents as it says, and waits until a majority has it.
@@ -43,47 +31,20 @@ impl Writer {
     /// # Errors
     /// The server refuses it, or it does not get through in time; then it may be done or not.
     pub(crate) async fn write(
-        &mut self,
+        &self,
         mut command: RawDocumentBuf,
         documents: i32,
     ) -> anyhow::Result<()> {
-        self.transaction += 1;
-        command.append(bson::cstr!("lsid"), rawdoc! { "id": self.session.clone() });
-        command.append(bson::cstr!("txnNumber"), self.transaction);
         command.append(bson::cstr!("writeConcern"), rawdoc! { "w": "majority" });
-        let started = Instant::now();
-        loop {
-            let reason = match self.database.run_command(&command).await {
-                Ok(reply) => {
-                    let errors = reply.document().as_raw().get("writeErrors")?;
-                    match (errors, reply.write_concern_error()?) {
-                        // A change of the primary may have come between two documents.
-                        (Some(errors), _) => format!("{errors:?}"),
-                        // The write may still be rolled back: the same again waits for the majority.
-                        (None, Some(error)) => error.to_string(),
-                        (None, None) => return check_done(reply.document().as_raw(), documents),
-                    }
-                }
-                Err(error) if is_retryable(&error) => error.to_string(),
-                Err(error) => return Err(error.into()),
-            };
-            if started.elapsed() > PATIENCE {
-                bail!("did not get through within {PATIENCE:?}: {reason}");
-            }
+        let write = self.database.run_command(&command).as_write();
+        let reply = write.session(&self.session).timeout(PATIENCE).await?;
+        if let Some(error) = reply.write_concern_error()? {
+            return Err(error).context("it may be rolled back");
         }
+        let reply = reply.document().as_raw();
+        ensure!(reply.get("writeErrors")?.is_none(), "{reply:?}");
+        let done = reply.get_i32("n").context("the reply has no count")?;
+        ensure!(done == documents, "changed {done} documents: {reply:?}");
+        Ok(())
     }
-}
-
-fn check_done(reply: &bson::RawDocument, documents: i32) -> anyhow::Result<()> {
-    let done = reply.get_i32("n").context("the reply has no count")?;
-    anyhow::ensure!(done == documents, "changed {done} documents: {reply:?}");
-    Ok(())
-}
-
-fn is_retryable(error: &Error) -> bool {
-    let is_labelled = match error {
-        Error::Server { error, .. } => error.has_label("RetryableWriteError"),
-        _ => false,
-    };
-    is_labelled || error.is_network() || error.class() == ErrorClass::RetryLater
 }
