@@ -18,7 +18,7 @@ use tracing::{Instrument, Span, field, info_span};
 
 use self::text::{Traced, query_text, summary};
 use crate::error::{Error, Result};
-use crate::events::{CommandOrigin, is_sensitive, name_of};
+use crate::events::{CommandFailure, CommandOrigin, is_sensitive, name_of};
 use crate::logs::{host, port};
 
 const TARGET: &str = "mongo_client::spans";
@@ -78,7 +78,8 @@ pub(crate) struct OperationSpan {
     is_sensitive: bool,
 }
 
-/// The span of a command; it ends when this is dropped.
+/// The span of a command. It ends when this is dropped: as that of a command that was given up,
+/// unless it was told before how it has [`ended`](Self::ended).
 #[derive(Debug)]
 pub(crate) struct CommandSpan(Span);
 
@@ -256,8 +257,9 @@ impl CommandSpan {
     }
 
     /// Records how the command has ended.
-    pub(crate) fn ended(&self, result: &Result<CommandReply>) {
-        if self.0.is_disabled() {
+    pub(crate) fn ended(mut self, result: &Result<CommandReply>) {
+        let span = std::mem::replace(&mut self.0, Span::none());
+        if span.is_disabled() {
             return;
         }
         let failure = match result {
@@ -265,21 +267,31 @@ impl CommandSpan {
             Ok(reply) => match reply.server_error() {
                 Ok(None) => {
                     if let Some(id) = cursor_made(reply) {
-                        self.0.record("db.mongodb.cursor_id", id);
+                        span.record("db.mongodb.cursor_id", id);
                     }
                     return;
                 }
                 Ok(Some(error)) => {
                     if let Some(code) = error.code {
                         let code = code.to_string();
-                        self.0.record("db.response.status_code", code);
+                        span.record("db.response.status_code", code);
                     }
                     Traced::new("Server", &error)
                 }
                 Err(error) => Traced::new("Reply", &error),
             },
         };
-        record(&self.0, &failure);
+        record(&span, &failure);
+    }
+}
+
+impl Drop for CommandSpan {
+    fn drop(&mut self) {
+        if !self.0.is_disabled() {
+            let what = CommandFailure::Cancelled.to_string();
+            self.0.record("otel.status_code", "error");
+            self.0.record("otel.status_description", what);
+        }
     }
 }
 
