@@ -8,13 +8,27 @@ pub mod logbook;
 pub mod recorder;
 pub mod spanbook;
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bson::{RawDocumentBuf, rawdoc};
 use mongo_client::change_stream::RawEvent;
-use mongo_client::{Client, Database};
+use mongo_client::{Client, Collection, Database, Error, Result};
 use testbed::cluster::ReplicaSet;
+
+/// Nothing here takes longer unless it hangs, whatever else the machine does.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What comes of `work`.
+///
+/// # Panics
+/// When it is not done within [`PATIENCE`].
+pub async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, work)
+        .await
+        .expect("this hangs")
+}
 
 /// A replica set of one member, started once for all tests of a program and left alone by them;
 /// it ends with the program.
@@ -39,6 +53,44 @@ pub async fn shared_client() -> Client {
 pub fn own_database(client: &Client) -> Database {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     client.database(format!("test{}", NEXT.fetch_add(1, Ordering::Relaxed)))
+}
+
+/// A client of [`shared_set`], and a collection in a database of its own.
+///
+/// # Panics
+/// When the set cannot be started.
+pub async fn place() -> (Client, Database, Collection) {
+    let client = shared_client().await;
+    let database = own_database(&client);
+    let collection = database.collection("things");
+    (client, database, collection)
+}
+
+/// Pings any server.
+///
+/// # Errors
+/// What the client says.
+pub async fn ping(client: &Client) -> Result<()> {
+    let command = rawdoc! { "ping": 1 };
+    within(client.run_admin_command(&command)).await.map(drop)
+}
+
+/// Why the only server of a deployment cannot be reached, and how the client puts it.
+///
+/// # Panics
+/// When it can.
+pub async fn why_unreachable(uri: &str) -> (Arc<Error>, String) {
+    let client = Client::new(&format!("{uri}&serverSelectionTimeoutMS=1000"));
+    let client = client.expect("a connection string");
+    loop {
+        let Err(Error::Selection { causes, reason, .. }) = ping(&client).await else {
+            panic!("{uri}: no server is suitable");
+        };
+        // A busy machine may need longer than a second to fail.
+        if let [cause] = causes.as_slice() {
+            return (Arc::clone(cause), reason.to_string());
+        }
+    }
 }
 
 /// Inserts documents with these `_id`s and waits until a majority has them.

@@ -1,13 +1,32 @@
 //! A listener that keeps everything it hears.
 
-use std::time::Duration;
-
 use bson::RawDocumentBuf;
-use mongo_client::Event;
 use mongo_client::events::{CmapEvent, CommandStep};
+use mongo_client::{Client, ClientOptions, Event};
 use testbed::journal::Journal;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::{PATIENCE, shared_set};
+
+/// A client of the shared set that is listened to, with more options of the connection string.
+///
+/// # Panics
+/// When the set cannot be started, or an option is refused.
+pub async fn heard(options: &str) -> (Client, Recorder) {
+    let uri = tokio::task::spawn_blocking(|| shared_set().uri()).await;
+    listen(&format!("{}{options}", uri.expect("the set has a URI")))
+}
+
+/// A client that is listened to.
+///
+/// # Panics
+/// When the connection string is refused.
+#[must_use]
+pub fn listen(uri: &str) -> (Client, Recorder) {
+    let recorder = Recorder::default();
+    let options = ClientOptions::parse(uri).expect("a connection string");
+    let client = Client::with_options(options.on_event(recorder.listener()));
+    (client.expect("options that fit"), recorder)
+}
 
 /// Keeps a client's events in their order.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +70,7 @@ impl Recorder {
     /// Waits until the events so far are accepted, and returns them.
     ///
     /// # Panics
-    /// When they are not within half a minute.
+    /// When they are not within [`PATIENCE`].
     pub async fn wait_for(&self, reached: impl Fn(&[Event]) -> bool) -> Vec<Event> {
         let accepted = self.0.wait(PATIENCE, |events| reached(events)).await;
         let events = self.events();

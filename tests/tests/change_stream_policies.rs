@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bson::{RawDocumentBuf, Timestamp, doc, rawdoc};
 use integration_tests::recorder::{self, Recorder};
-use integration_tests::{id_of, insert, own_database, run, shared_client};
+use integration_tests::{id_of, insert, own_database, run, shared_client, within};
 use mongo_client::change_stream::{
     ErrorClass, FullDocumentBeforeChangeType, GapCause, HistoryLost, OnInvalidate, OperationType,
     Oversize, RawEvent, StreamEvent,
@@ -24,15 +24,6 @@ use testbed::cluster::{ReplicaSet, ReplicaSetOptions};
 use testbed::mongod::ServerVersion;
 use testbed::proxy::Direction;
 use tokio::sync::mpsc;
-
-/// Nothing here takes longer unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(40);
-
-async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work)
-        .await
-        .expect("this hangs")
-}
 
 async fn next<T>(stream: &mut ChangeStream<T>) -> RawEvent {
     within(stream.next_raw())

@@ -10,21 +10,12 @@ use std::time::Duration;
 
 use bson::{RawDocumentBuf, Timestamp, cstr, rawdoc};
 use futures_util::{FutureExt as _, TryStreamExt as _};
-use integration_tests::{id_of, insert, own_database, run, shared_client};
+use integration_tests::{PATIENCE, id_of, insert, own_database, place, run, shared_client, within};
 use mongo_client::change_stream::{
     ChangeEvent, EventFilter, FullDocumentType, NamespacePattern, OperationType, RawEvent,
     ResumeToken, StreamError,
 };
-use mongo_client::{ChangeStream, Client, Collection, Database, Error};
-
-/// Nothing here takes longer unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work)
-        .await
-        .expect("this hangs")
-}
+use mongo_client::{ChangeStream, Client, Error};
 
 async fn ids<T>(stream: &mut ChangeStream<T>, count: usize) -> Vec<i32> {
     let mut seen = Vec::new();
@@ -33,13 +24,6 @@ async fn ids<T>(stream: &mut ChangeStream<T>, count: usize) -> Vec<i32> {
         seen.push(id_of(&event.unwrap()));
     }
     seen
-}
-
-async fn place() -> (Client, Database, Collection) {
-    let client = shared_client().await;
-    let database = own_database(&client);
-    let collection = database.collection("things");
-    (client, database, collection)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,38 +5,22 @@
     reason = "a test fails by panicking, in helpers too"
 )]
 
-use std::time::Duration;
-
 use bson::rawdoc;
 use integration_tests::fail_point::FailPoint;
-use integration_tests::{id_of, insert, own_database, run, shared_client, shared_set};
+use integration_tests::{
+    id_of, insert, own_database, place, run, shared_client, shared_set, within,
+};
 use mongo_client::change_stream::{
     Checkpoint, CheckpointTracker, IdentityMismatch, OnInvalidate, OperationType,
 };
 use mongo_client::checkpoint::{CheckpointFailure, CheckpointStore, CollectionStore, FileStore};
-use mongo_client::{ChangeStream, Client, Collection, Database, Error};
+use mongo_client::{ChangeStream, Client, Error};
 use testbed::cluster::ReplicaSet;
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
-
-/// Nothing here takes longer unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work)
-        .await
-        .expect("this hangs")
-}
 
 async fn next(stream: &mut ChangeStream) -> i32 {
     let event = within(stream.next_raw()).await.expect("the stream goes on");
     id_of(&event.unwrap())
-}
-
-async fn place() -> (Client, Database, Collection) {
-    let client = shared_client().await;
-    let database = own_database(&client);
-    let collection = database.collection("things");
-    (client, database, collection)
 }
 
 /// Whatever the store: an application that acknowledges out of order and dies, again and again,
@@ -60,6 +44,9 @@ async fn deals_with_everything(store: &impl CheckpointStore) {
         let mut open = Vec::new();
         for _ in 0..random.usize(1..8).min(40 - dealt_with.len()) {
             let id = next(&mut stream).await;
+            if open.is_empty() {
+                assert_eq!(usize::try_from(id).unwrap(), dealt_with.len());
+            }
             open.push((id, tracker.begin(&stream.resume_point().unwrap())));
         }
         random.shuffle(&mut open);

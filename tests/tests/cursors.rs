@@ -7,34 +7,11 @@ use std::time::{Duration, Instant};
 
 use bson::{RawArrayBuf, RawDocumentBuf, cstr, rawdoc};
 use integration_tests::fail_point::FailPoint;
-use integration_tests::recorder::{Counts, Recorder, replies, sent};
-use integration_tests::{own_database, shared_client, shared_set};
+use integration_tests::recorder::{Counts, heard, replies, sent};
+use integration_tests::{own_database, shared_client, within};
 use mongo_client::uri::{ReadPreference, ReadPreferenceMode};
-use mongo_client::{
-    Client, ClientOptions, Cursor, CursorType, Database, Error, Misuse, TimeoutMode,
-};
+use mongo_client::{Client, Cursor, CursorType, Database, Error, Misuse, TimeoutMode};
 use testbed::scripted::{Answer, HelloScript, Received, ScriptedServer};
-
-/// Nothing here takes longer unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work)
-        .await
-        .expect("this hangs")
-}
-
-async fn heard(options: &str) -> (Client, Recorder) {
-    let uri = tokio::task::spawn_blocking(|| shared_set().uri()).await;
-    listen(&format!("{}{options}", uri.unwrap()))
-}
-
-fn listen(uri: &str) -> (Client, Recorder) {
-    let recorder = Recorder::default();
-    let options = ClientOptions::parse(uri).unwrap();
-    let client = Client::with_options(options.on_event(recorder.listener())).unwrap();
-    (client, recorder)
-}
 
 async fn fill(database: &Database, count: i32) {
     integration_tests::insert(database, "things", 0..count).await;

@@ -12,34 +12,16 @@ use std::time::{Duration, Instant};
 use bson::{RawDocumentBuf, doc, rawdoc};
 use bytes::BytesMut;
 use integration_tests::defects::beside;
-use integration_tests::recorder::{Recorder, sent};
-use integration_tests::{id_of, insert, own_database, shared_client, shared_set};
+use integration_tests::recorder::{heard, sent};
+use integration_tests::{id_of, insert, own_database, shared_client, shared_set, within};
 use mongo_client::checkpoint::{CheckpointStore, FileStore};
 use mongo_client::{ChangeStream, Client, ClientOptions, Error};
 use mongo_wire::{Compressor, Limits, OpMsg};
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
 
-/// Nothing here takes longer unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(40);
-
-async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work)
-        .await
-        .expect("this hangs")
-}
-
 async fn next(stream: &mut ChangeStream) -> i32 {
     let event = within(stream.next_raw()).await.expect("the stream goes on");
     id_of(&event.unwrap())
-}
-
-/// A client of the shared set, and what it sends.
-async fn overheard() -> (Client, Recorder) {
-    let uri = tokio::task::spawn_blocking(|| shared_set().uri()).await;
-    let recorder = Recorder::default();
-    let options = ClientOptions::parse(&uri.unwrap()).unwrap();
-    let client = Client::with_options(options.on_event(recorder.listener())).unwrap();
-    (client, recorder)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,7 +88,7 @@ async fn d7_behind_the_last_event_of_a_batch_the_token_is_the_batches_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d8_a_comment_goes_with_aggregate_and_get_more() {
-    let (client, recorder) = overheard().await;
+    let (client, recorder) = heard("").await;
     let database = own_database(&client);
     let watch = database.collection("things").watch().comment("why");
     let mut stream = within(watch).await.unwrap();
@@ -197,7 +179,7 @@ async fn d10_messages_that_break_the_protocol_are_refused_each_by_its_own_error(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d11_batches_are_read_ahead_whole_and_a_checkpoint_goes_on_behind_them() {
-    let (client, recorder) = overheard().await;
+    let (client, recorder) = heard("").await;
     let database = own_database(&client);
     let things = database.collection("things");
     let start = within(things.watch().resume_from(None)).await.unwrap();

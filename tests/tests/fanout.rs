@@ -10,29 +10,12 @@ use std::time::Duration;
 
 use bson::rawdoc;
 use futures_util::FutureExt as _;
-use integration_tests::{id_of, insert, own_database, run, shared_client};
+use integration_tests::{id_of, insert, own_database, place, run, shared_client, within};
 use mongo_client::change_stream::{EventFilter, OperationType};
 use mongo_client::{
-    Client, Collection, Database, Error, OnLag, SharedStream, SubscribeOptions, Subscription,
-    SubscriptionError,
+    Client, Database, Error, OnLag, SharedStream, SubscribeOptions, Subscription, SubscriptionError,
 };
 use testbed::replay::{Replay, ReplayServer};
-
-/// Nothing here takes longer unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work)
-        .await
-        .expect("this hangs")
-}
-
-async fn place() -> (Client, Database, Collection) {
-    let client = shared_client().await;
-    let database = own_database(&client);
-    let collection = database.collection("things");
-    (client, database, collection)
-}
 
 async fn next(subscription: &mut Subscription) -> i32 {
     let event = within(subscription.next()).await.expect("it goes on");

@@ -10,19 +10,10 @@ use std::time::{Duration, Instant};
 
 use bson::{RawArrayBuf, RawDocumentBuf, cstr, rawdoc};
 use integration_tests::defects::beside;
-use integration_tests::id_of;
+use integration_tests::{PATIENCE, id_of, within};
 use mongo_client::change_stream::{StreamError, StreamEvent};
 use mongo_client::{ChangeStream, Client, Error, Misuse};
 use testbed::scripted::{Answer, HelloScript, Received, ScriptedServer};
-
-/// Nothing here takes longer unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work)
-        .await
-        .expect("this hangs")
-}
 
 /// A primary that opens a change stream with an empty batch.
 fn primary() -> ScriptedServer {
@@ -100,7 +91,7 @@ async fn a_malformed_event_is_one_error_with_its_offset_behind_the_events_before
         .wait_for(PATIENCE, |all| named(all, "killCursors") == 1)
         .unwrap();
     let aggregates = named(&received, "aggregate");
-    beside("D4", format_args!("an error after {aggregates} aggregate"));
+    beside("D4", format_args!("{error}; aggregates: {aggregates}"));
     assert_eq!(aggregates, 1);
 }
 
@@ -132,6 +123,7 @@ async fn an_event_without_a_token_is_an_error_and_the_stream_is_closed() {
     server
         .wait_for(PATIENCE, |all| named(all, "killCursors") == 1)
         .unwrap();
+    assert!(!stream.is_alive());
     beside("D9", format_args!("{error}; the stream is closed"));
 }
 

@@ -7,19 +7,12 @@ use std::time::{Duration, Instant};
 
 use bson::oid::ObjectId;
 use bson::{RawArrayBuf, RawDocumentBuf, cstr, rawdoc};
-use integration_tests::recorder::Recorder;
+use integration_tests::recorder::{Recorder, listen};
+use integration_tests::{PATIENCE, within};
 use mongo_client::events::{CloseReason, CmapEvent, CommandEvent};
 use mongo_client::sdam::{ServerType, TopologyType};
-use mongo_client::{Client, ClientOptions, Error, Event};
+use mongo_client::{Client, Error, Event};
 use testbed::scripted::{Answer, HelloScript, Received, ScriptedServer};
-
-const PATIENCE: Duration = Duration::from_secs(20);
-
-async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work)
-        .await
-        .expect("this hangs")
-}
 
 /// The service that a connection reaches: two of them, by turns.
 fn service(connection: u64) -> ObjectId {
@@ -38,11 +31,7 @@ fn balancer() -> ScriptedServer {
 }
 
 fn client(server: &ScriptedServer, options: &str) -> (Client, Recorder) {
-    let recorder = Recorder::default();
-    let uri = format!("{}?loadBalanced=true{options}", server.uri());
-    let options = ClientOptions::parse(&uri).unwrap();
-    let client = Client::with_options(options.on_event(recorder.listener())).unwrap();
-    (client, recorder)
+    listen(&format!("{}?loadBalanced=true{options}", server.uri()))
 }
 
 fn commands(events: &[Event]) -> Vec<CommandEvent> {
@@ -193,7 +182,9 @@ async fn how_far_a_connection_had_come_decides_what_its_failure_costs() {
     server.once("hello", Answer::silence().then_close());
     let (client, recorder) = client(&server, "&serverSelectionTimeoutMS=1000");
     let first = within(client.run_admin_command(&rawdoc! { "ping": 1 })).await;
-    assert!(first.is_err() || server.accepted() > 1, "{first:?}");
+    // A server that did not get as far as its hello is taken for overloaded, and asked again.
+    first.unwrap();
+    assert_eq!(server.accepted(), 2);
     assert_eq!(cleared(&recorder), []);
 
     let uri = format!(
@@ -201,11 +192,7 @@ async fn how_far_a_connection_had_come_decides_what_its_failure_costs() {
         server.uri()
     );
     let uri = uri.replace("mongodb://", "mongodb://user:secret@");
-    let recorder = Recorder::default();
-    let options = ClientOptions::parse(&uri)
-        .unwrap()
-        .on_event(recorder.listener());
-    let client = Client::with_options(options).unwrap();
+    let (client, recorder) = listen(&uri);
     server.always("saslStart", |_| {
         Answer::error(18, "AuthenticationFailed", &[])
     });
@@ -331,7 +318,7 @@ async fn a_change_stream_stays_on_its_connection() {
     });
     let (client, recorder) = client(&server, "");
     let things = client.database("test").collection("things");
-    let mut stream = within(things.watch()).await.unwrap();
+    let mut stream = within(things.watch().prefetch(None)).await.unwrap();
     for _ in 0..3 {
         within(client.run_admin_command(&rawdoc! { "ping": 1 }))
             .await
@@ -346,7 +333,7 @@ async fn a_change_stream_stays_on_its_connection() {
     };
     let its = of("aggregate")[0];
     assert!(of("getMore").len() >= 3 && of("getMore").iter().all(|one| *one == its));
-    assert!(of("killCursors").iter().all(|one| *one == its));
+    assert_eq!(of("killCursors"), [its]);
     assert!(of("ping").iter().all(|one| *one != its));
     let checked_out = recorder.pool_events();
     let checked_out = checked_out

@@ -2,22 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test and its helpers")]
 
-use std::time::Duration;
-
 use bson::{RawArrayBuf, RawDocumentBuf, cstr, rawdoc};
 use integration_tests::logbook::{self, Record};
-use integration_tests::{own_database, shared_client, shared_set};
+use integration_tests::{own_database, shared_client, shared_set, within};
 use mongo_client::{Client, ClientOptions};
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
 use tracing::Level;
-
-const PATIENCE: Duration = Duration::from_secs(30);
-
-async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work)
-        .await
-        .expect("this hangs")
-}
 
 fn messages(records: &[Record]) -> Vec<&str> {
     records.iter().map(Record::message).collect()

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, and says what it measured"
 )]
 
+use integration_tests::PATIENCE;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,8 +15,6 @@ use bson::{RawDocumentBuf, rawdoc};
 use mongo_client::Client;
 use testbed::cluster::{Member, ReplicaSet};
 
-/// Elections take seconds; nothing here takes longer unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// How much longer than the set a client may take to find the new primary.
 const DELAY: Duration = Duration::from_secs(5);
 

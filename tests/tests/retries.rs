@@ -11,21 +11,13 @@ use std::time::{Duration, Instant};
 use bson::{RawArrayBuf, RawDocumentBuf, cstr, rawdoc};
 use integration_tests::fail_point::FailPoint;
 use integration_tests::recorder::Recorder;
-use integration_tests::{own_database, shared_client, shared_set};
+use integration_tests::{own_database, shared_client, shared_set, within};
 use mongo_client::events::CmapEvent;
 use mongo_client::sdam::ServerType;
 use mongo_client::{Client, ClientOptions, Error, Event};
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
 
-/// Nothing here takes longer unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
 const OVERLOAD: [&str; 2] = ["SystemOverloadedError", "RetryableError"];
-
-async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work)
-        .await
-        .expect("this hangs")
-}
 
 /// A client of the shared set with this application name and more options.
 async fn heard(name: &str, options: &str, jitter: Option<f64>) -> (Client, Recorder) {

@@ -6,30 +6,15 @@ use std::time::Duration;
 
 use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, rawdoc};
 use integration_tests::fail_point::FailPoint;
-use integration_tests::recorder::Recorder;
-use integration_tests::{own_database, shared_client, shared_set};
+use integration_tests::recorder::{Recorder, listen};
+use integration_tests::{PATIENCE, own_database, shared_client, shared_set, within};
 use mongo_client::events::CmapEvent;
 use mongo_client::sdam::ServerType;
 use mongo_client::{Client, ClientOptions, Database, Error, SessionOptions};
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
 
-/// Nothing here takes longer unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
 const LABEL: &str = "RetryableWriteError";
 const NONE_DONE: &str = "NoWritesPerformed";
-
-async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work)
-        .await
-        .expect("this hangs")
-}
-
-fn listen(uri: &str) -> (Client, Recorder) {
-    let recorder = Recorder::default();
-    let options = ClientOptions::parse(uri).unwrap().jitter(|| 0.0);
-    let client = Client::with_options(options.on_event(recorder.listener())).unwrap();
-    (client, recorder)
-}
 
 /// A client of the shared set with this application name and more options.
 async fn heard(name: &str, options: &str) -> (Client, Recorder) {

@@ -7,23 +7,14 @@
 )]
 
 use std::process::Command;
-use std::time::Duration;
 
 use bson::{RawArrayBuf, RawDocumentBuf, cstr, rawdoc};
 use integration_tests::fail_point::FailPoint;
 use integration_tests::spanbook::{self, Kept, parent_of};
-use integration_tests::{insert, own_database, shared_client, shared_set};
+use integration_tests::{insert, own_database, shared_client, shared_set, within};
 use mongo_client::{Client, ClientOptions, TracingOptions};
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
 use tracing::{Instrument, Level, info_span};
-
-const PATIENCE: Duration = Duration::from_secs(30);
-
-async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work)
-        .await
-        .expect("this hangs")
-}
 
 /// A client of this deployment that has spans, with so many characters of each command.
 fn traced(uri: &str, text: usize) -> Client {

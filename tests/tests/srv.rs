@@ -3,19 +3,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test and its helpers")]
 
+use integration_tests::{PATIENCE, ping};
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bson::rawdoc;
 use mongo_client::sdam::TopologyType;
 use mongo_client::uri::{SrvRecord, TxtRecord};
 use mongo_client::{Client, ClientOptions, DnsFailure, Error, Lookup, Misuse, Resolver, testing};
 use testbed::scripted::{HelloScript, ScriptedServer};
 
-const PATIENCE: Duration = Duration::from_secs(20);
 const INTERVAL: Duration = Duration::from_millis(50);
 const HOST: &str = "localhost.test.build.10gen.cc";
 
@@ -136,15 +135,6 @@ async fn becomes(client: &Client, expected: &[u16]) {
     );
 }
 
-async fn ping(client: &Client) {
-    let command = rawdoc! { "ping": 1 };
-    let ping = client.run_admin_command(&command);
-    tokio::time::timeout(PATIENCE, ping)
-        .await
-        .expect("this hangs")
-        .unwrap();
-}
-
 /// Prose tests 1 to 5, 10 and 11.
 #[tokio::test(flavor = "multi_thread")]
 async fn changed_records_change_the_topology() {
@@ -160,12 +150,12 @@ async fn changed_records_change_the_topology() {
     ] {
         let zone = Zone::new(&port[..2]);
         let client = client(&zone, "test1", options).await;
-        ping(&client).await;
+        ping(&client).await.unwrap();
         assert_eq!(client.topology().topology_type, TopologyType::Sharded);
         let pick = |places: &[usize]| places.iter().map(|place| port[*place]).collect::<Vec<_>>();
         zone.say(Says::Ports(pick(&later)));
         becomes(&client, &pick(&expected)).await;
-        ping(&client).await;
+        ping(&client).await.unwrap();
     }
 }
 
@@ -175,7 +165,7 @@ async fn of_more_records_than_wanted_those_that_are_used_stay() {
     let (_routers, port) = routers(4);
     let zone = Zone::new(&port[..2]);
     let client = client(&zone, "test1", "srvMaxHosts=2").await;
-    ping(&client).await;
+    ping(&client).await.unwrap();
     zone.say(Says::Ports(vec![port[0], port[2], port[3]]));
     zone.asked_again().await;
     let now = ports(&client);
@@ -191,7 +181,7 @@ async fn a_look_up_that_finds_nothing_changes_nothing() {
     let (_routers, port) = routers(2);
     let zone = Zone::new(&port);
     let client = client(&zone, "test1", "heartbeatFrequencyMS=500").await;
-    ping(&client).await;
+    ping(&client).await.unwrap();
     for says in [Says::Failure, Says::Nothing] {
         zone.say(says);
         zone.asked_again().await;
@@ -208,7 +198,7 @@ async fn another_service_is_asked_for_by_its_name() {
     let (_routers, port) = routers(3);
     let zone = Zone::new(&port[..1]);
     let client = client(&zone, "test22", "srvServiceName=customname").await;
-    ping(&client).await;
+    ping(&client).await.unwrap();
     zone.say(Says::Ports(port[1..].to_vec()));
     becomes(&client, &port[1..]).await;
     let asked = zone.asked.lock().unwrap();
@@ -230,7 +220,7 @@ async fn a_replica_sets_name_may_come_with_its_hosts() {
     });
     let _server = server.unwrap();
     let client = client(&zone, "test1", "").await;
-    ping(&client).await;
+    ping(&client).await.unwrap();
     let set_name = client.topology().set_name.clone();
     assert_eq!(set_name.as_deref(), Some("rs0"), "from the TXT record");
 }

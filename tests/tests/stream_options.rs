@@ -6,31 +6,14 @@ use std::time::{Duration, Instant};
 
 use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, rawdoc};
 use integration_tests::fail_point::FailPoint;
-use integration_tests::recorder::Recorder;
-use integration_tests::{id_of, insert, own_database, shared_client, shared_set};
+use integration_tests::recorder::heard;
+use integration_tests::{id_of, insert, own_database, shared_client, within};
 use mongo_client::uri::{ReadConcern, ReadConcernLevel};
 use mongo_client::{Client, ClientOptions, Error, Misuse, SessionOptions};
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
 
-/// Nothing here takes longer unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
-}
-
-async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work)
-        .await
-        .expect("this hangs")
-}
-
-async fn heard(options: &str) -> (Client, Recorder) {
-    let uri = tokio::task::spawn_blocking(|| shared_set().uri()).await;
-    let recorder = Recorder::default();
-    let options = ClientOptions::parse(&format!("{}{options}", uri.unwrap())).unwrap();
-    let client = Client::with_options(options.on_event(recorder.listener())).unwrap();
-    (client, recorder)
 }
 
 fn lsid(command: &RawDocument) -> Option<RawDocumentBuf> {

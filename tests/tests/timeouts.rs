@@ -7,37 +7,16 @@ use std::time::{Duration, Instant};
 
 use bson::{RawDocument, RawDocumentBuf, rawdoc};
 use integration_tests::fail_point::FailPoint;
-use integration_tests::recorder::Recorder;
-use integration_tests::{own_database, shared_client, shared_set};
+use integration_tests::recorder::{heard, listen};
+use integration_tests::{PATIENCE, own_database, shared_client, within};
 use mongo_client::change_stream::Prefetch;
 use mongo_client::events::{CommandFailure, CommandStep};
-use mongo_client::{Client, ClientOptions, CursorType, Error, Event, SessionOptions, TimeoutMode};
+use mongo_client::{Client, CursorType, Error, Event, SessionOptions, TimeoutMode};
 use testbed::replay::{Replay, ReplayServer};
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
 
-/// Nothing here takes longer unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
-}
-
-async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work)
-        .await
-        .expect("this hangs")
-}
-
-async fn heard(options: &str) -> (Client, Recorder) {
-    let uri = tokio::task::spawn_blocking(|| shared_set().uri()).await;
-    listen(&format!("{}{options}", uri.unwrap()))
-}
-
-fn listen(uri: &str) -> (Client, Recorder) {
-    let recorder = Recorder::default();
-    let options = ClientOptions::parse(uri).unwrap();
-    let client = Client::with_options(options.on_event(recorder.listener())).unwrap();
-    (client, recorder)
 }
 
 fn primary() -> ScriptedServer {

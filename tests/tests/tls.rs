@@ -5,11 +5,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use bson::rawdoc;
 use integration_tests::certificates::{Authority, Identity, write};
-use integration_tests::insert;
+use integration_tests::{insert, ping, why_unreachable, within};
 use mongo_client::rustls::pki_types::pem::PemObject as _;
 use mongo_client::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use mongo_client::rustls::{ClientConfig, RootCertStore, ServerConfig, crypto};
@@ -20,7 +19,6 @@ use testbed::home::Home;
 use testbed::mongod::{MongodOptions, ServerVersion};
 use tokio::sync::mpsc;
 
-const PATIENCE: Duration = Duration::from_secs(60);
 const PASSWORD: &str = "open sesame";
 
 /// The servers of this program and the files that clients of them need.
@@ -120,36 +118,16 @@ async fn world() -> &'static World {
     tokio::task::spawn_blocking(World::get).await.unwrap()
 }
 
-async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work)
-        .await
-        .expect("this hangs")
-}
-
-async fn ping(client: &Client) -> Result<(), Error> {
-    let command = rawdoc! { "ping": 1 };
-    within(client.run_admin_command(&command)).await.map(drop)
-}
-
 async fn works(uri: &str) {
     ping(&Client::new(uri).unwrap()).await.unwrap();
 }
 
 /// What the monitor of the only server meets.
 async fn failure(uri: &str) -> Arc<Error> {
-    let uri = format!("{uri}&serverSelectionTimeoutMS=1000");
-    let client = Client::new(&uri).unwrap();
-    loop {
-        let Err(Error::Selection { causes, reason, .. }) = ping(&client).await else {
-            panic!("{uri}: no server is suitable");
-        };
-        // A busy machine may need longer than a second to fail.
-        if let [cause] = causes.as_slice() {
-            // Who only reads the message is told as much.
-            assert!(reason.to_string().contains("TLS"), "{reason}");
-            return Arc::clone(cause);
-        }
-    }
+    let (cause, reason) = why_unreachable(uri).await;
+    // Who only reads the message is told as much.
+    assert!(reason.contains("TLS"), "{reason}");
+    cause
 }
 
 async fn tls_failure(uri: &str) -> TlsFailure {

@@ -8,8 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use bson::rawdoc;
-use integration_tests::insert;
+use integration_tests::{insert, ping, why_unreachable, within};
 use mongo_client::uri::{SrvRecord, TxtRecord};
 use mongo_client::{
     Client, ClientOptions, Error, IoAction, Lookup, ProxyFailure, ProxyRefusal, Resolver,
@@ -17,8 +16,6 @@ use mongo_client::{
 use testbed::cluster::{ReplicaSet, ReplicaSetOptions};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One server for all tests, with a unix socket and, where the machine has it, IPv6.
 async fn set() -> &'static ReplicaSet {
@@ -43,33 +40,13 @@ fn port(set: &ReplicaSet) -> u16 {
     address.rsplit_once(':').unwrap().1.parse().unwrap()
 }
 
-async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work)
-        .await
-        .expect("this hangs")
-}
-
-async fn ping(client: &Client) -> Result<(), Error> {
-    let command = rawdoc! { "ping": 1 };
-    within(client.run_admin_command(&command)).await.map(drop)
-}
-
 async fn works(uri: &str) {
     ping(&Client::new(uri).unwrap()).await.unwrap();
 }
 
 /// What the monitor of the only server meets.
 async fn failure(uri: &str) -> Arc<Error> {
-    let client = Client::new(&format!("{uri}&serverSelectionTimeoutMS=1000")).unwrap();
-    loop {
-        let Err(Error::Selection { causes, .. }) = ping(&client).await else {
-            panic!("{uri}: no server is suitable");
-        };
-        // A busy machine may need longer than a second to fail.
-        if let [cause] = causes.as_slice() {
-            return Arc::clone(cause);
-        }
-    }
+    why_unreachable(uri).await.0
 }
 
 #[tokio::test(flavor = "multi_thread")]

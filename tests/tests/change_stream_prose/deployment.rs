@@ -1,19 +1,15 @@
 //! The replica set of the version that is being tested, and what a test needs of it.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use bson::{Document, RawDocumentBuf, doc, rawdoc};
-use integration_tests::own_database;
-use integration_tests::recorder::Recorder;
+use integration_tests::recorder::{Recorder, sent};
+use integration_tests::{own_database, within};
 use mongo_client::change_stream::{RawEvent, ResumeToken};
 use mongo_client::events::CommandStep;
 use mongo_client::{ChangeStream, Client, ClientOptions, Collection, Database, Event};
 use testbed::cluster::{ReplicaSet, ReplicaSetOptions};
 use testbed::mongod::ServerVersion;
-
-/// Nothing here takes longer unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 static CURRENT: Mutex<Option<(ServerVersion, ReplicaSet)>> = Mutex::new(None);
 
@@ -49,12 +45,6 @@ pub(crate) fn run(test: impl Future<Output = ()>) {
         .build()
         .expect("a runtime");
     runtime.block_on(test);
-}
-
-pub(crate) async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work)
-        .await
-        .expect("this hangs")
 }
 
 /// A client whose commands are recorded, and a database of its own.
@@ -118,13 +108,13 @@ impl World {
 
     /// The commands of this name that were sent, as they were sent.
     pub(crate) fn sent(&self, name: &str) -> Vec<Document> {
-        sent(&self.recorder.events(), name)
+        documents(self.recorder.sent(name))
     }
 
     /// Waits until so many commands of this name were sent.
     pub(crate) async fn wait_for_sent(&self, name: &str, count: usize) -> Vec<Document> {
         let enough = |events: &[Event]| sent(events, name).len() >= count;
-        sent(&self.recorder.wait_for(enough).await, name)
+        documents(sent(&self.recorder.wait_for(enough).await, name))
     }
 
     /// The cursors that the server answered `aggregate` and `getMore` with.
@@ -144,16 +134,10 @@ impl World {
     }
 }
 
-fn sent(events: &[Event], name: &str) -> Vec<Document> {
-    let commands = events.iter().filter_map(|event| match event {
-        Event::Command(event) if event.command_name == name => match &event.step {
-            CommandStep::Started { command } => Some(command),
-            _ => None,
-        },
-        _ => None,
-    });
+fn documents(commands: Vec<RawDocumentBuf>) -> Vec<Document> {
+    let commands = commands.into_iter();
     commands
-        .map(|command| command.as_ref().try_into().unwrap())
+        .map(|command| command.try_into().unwrap())
         .collect()
 }
 

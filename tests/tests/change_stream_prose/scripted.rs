@@ -1,13 +1,13 @@
 //! The prose tests that need a server which no real one can be made to be.
 
 use bson::{RawArrayBuf, RawDocumentBuf, rawdoc};
-use integration_tests::id_of;
+use integration_tests::{id_of, within};
 use mongo_client::change_stream::{StreamError, StreamEvent};
 use mongo_client::uri::{ReadPreference, ReadPreferenceMode};
 use mongo_client::{Client, Error};
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
 
-use crate::deployment::{next, within};
+use crate::deployment::next;
 
 fn cursor(events: impl IntoIterator<Item = RawDocumentBuf>, first: bool) -> Answer {
     let events = events.into_iter().collect::<RawArrayBuf>();

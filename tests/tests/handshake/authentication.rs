@@ -1,5 +1,6 @@
 //! Users of a real replica set.
 
+use integration_tests::within;
 use std::time::{Duration, Instant};
 
 use bson::{RawDocument, rawdoc};
@@ -7,7 +8,6 @@ use mongo_client::uri::AuthMechanism;
 use mongo_client::{AuthFailure, AuthenticationError, Client, Error};
 
 use super::deployment::{USERS, set, uri};
-use super::within;
 
 /// Who the server takes a client for: user and database.
 async fn who(uri: &str) -> Result<(String, String), Error> {

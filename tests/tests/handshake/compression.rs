@@ -1,11 +1,10 @@
 //! Compressors against a real server, which counts what it compresses.
 
 use bson::{RawArrayBuf, RawBsonRef, RawDocument, cstr, rawdoc};
-use integration_tests::{id_of, own_database};
+use integration_tests::{id_of, own_database, within};
 use mongo_client::{ChangeStream, Client};
 
 use super::deployment::uri;
-use super::within;
 
 const EVENTS: i32 = 20;
 const PADDING: usize = 2000;

@@ -14,13 +14,4 @@ mod reauthentication;
 mod scripted;
 mod server_api;
 
-use std::time::Duration;
-
-/// Nothing here takes longer unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, work)
-        .await
-        .expect("this hangs")
-}
+use integration_tests::{PATIENCE, within};

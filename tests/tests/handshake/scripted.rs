@@ -1,5 +1,6 @@
 //! What a real server cannot be made to show: what the client says, and servers that cheat.
 
+use integration_tests::{PATIENCE, ping, within};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -14,8 +15,6 @@ use mongo_client::{
 };
 use testbed::scripted::{Answer, HelloScript, Received, ScriptedServer};
 
-use super::{PATIENCE, within};
-
 fn primary() -> ScriptedServer {
     ScriptedServer::start(|me| HelloScript::primary("rs0", me, &[me])).unwrap()
 }
@@ -23,11 +22,6 @@ fn primary() -> ScriptedServer {
 fn client(server: &ScriptedServer, userinfo: &str, options: &str) -> Client {
     let address = server.address();
     Client::new(&format!("mongodb://{userinfo}{address}/?{options}")).unwrap()
-}
-
-async fn ping(client: &Client) -> Result<(), Error> {
-    let pong = within(client.run_admin_command(&rawdoc! { "ping": 1 })).await;
-    pong.map(drop)
 }
 
 fn authentication(result: Result<(), Error>) -> AuthenticationError {

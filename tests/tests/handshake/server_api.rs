@@ -1,11 +1,11 @@
 //! The declaration of a server API on every command, whoever sends it.
 
 use bson::{RawArrayBuf, cstr, rawdoc};
+use integration_tests::{PATIENCE, within};
 use mongo_client::{Client, ClientOptions, ServerApi, ServerApiVersion};
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
 
 use super::deployment::uri;
-use super::{PATIENCE, within};
 
 fn strict() -> ServerApi {
     ServerApi {

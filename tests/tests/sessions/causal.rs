@@ -1,12 +1,13 @@
 //! Causal Consistency, "Test Plan".
 
 use bson::{RawDocument, RawDocumentBuf, Timestamp, rawdoc};
-use integration_tests::own_database;
+use integration_tests::recorder::{heard, listen};
+use integration_tests::{own_database, within};
 use mongo_client::uri::{ReadConcern, ReadConcernLevel};
 use mongo_client::{Client, ClientSession, SessionOptions};
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
 
-use super::{find, heard, insert, listen, within};
+use super::{find, insert};
 
 fn start(client: &Client, causal_consistency: Option<bool>) -> ClientSession {
     let mut options = SessionOptions::default();

@@ -3,12 +3,13 @@
 use bson::spec::BinarySubtype;
 use bson::{Binary, RawDocumentBuf, Timestamp, cstr, rawdoc};
 use integration_tests::fail_point::FailPoint;
-use integration_tests::{own_database, shared_client};
+use integration_tests::recorder::{heard, listen};
+use integration_tests::{own_database, shared_client, within};
 use mongo_client::sdam::SdamEvent;
 use mongo_client::uri::{ReadPreference, ReadPreferenceMode};
 use mongo_client::{Error, Event, Misuse, SessionMisuse, SessionOptions};
 
-use super::{find, heard, insert, listen, lsid, within};
+use super::{find, insert, lsid};
 
 fn cluster_time(document: &bson::RawDocument) -> Option<RawDocumentBuf> {
     let time = document.get_document("$clusterTime").ok();

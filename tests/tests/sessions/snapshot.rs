@@ -1,11 +1,12 @@
 //! Snapshot Reads.
 
 use bson::{RawDocument, RawDocumentBuf, Timestamp, rawdoc};
-use integration_tests::own_database;
+use integration_tests::recorder::{heard, listen};
+use integration_tests::{own_database, within};
 use mongo_client::{Error, Misuse, SessionMisuse, SessionOptions};
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
 
-use super::{find, heard, insert, listen, within};
+use super::{find, insert};
 
 fn snapshot() -> SessionOptions {
     let mut options = SessionOptions::default();

@@ -1,11 +1,12 @@
 //! Servers that have no sessions, and commands that must have none.
 
 use bson::rawdoc;
-use integration_tests::own_database;
+use integration_tests::recorder::{heard, listen};
+use integration_tests::{own_database, within};
 use mongo_client::{Error, Misuse, SessionMisuse, SessionOptions};
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
 
-use super::{find, heard, listen, lsid, within};
+use super::{find, lsid};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn prose_18_and_19_without_sessions_none_is_sent_and_the_callers_is_refused() {
