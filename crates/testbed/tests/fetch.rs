@@ -1,5 +1,6 @@
 //! Artefacts come from the registry itself, not from the cache of the workspace.
 
+use std::fs::File;
 use std::thread;
 
 use testbed::fetch::{Artefact, Cache, OPENSSL_1_1, SPEC_TESTS};
@@ -8,15 +9,19 @@ use testbed::fetch::{Artefact, Cache, OPENSSL_1_1, SPEC_TESTS};
 fn a_wheel_is_fetched_once_by_racing_callers() {
     let folder = tempfile::tempdir().unwrap();
     let cache = Cache::at(folder.path().join("cache"));
-    thread::scope(|scope| {
-        for _ in 0..3 {
-            scope.spawn(|| {
-                let lib = cache.obtain(&OPENSSL_1_1).unwrap().join("lib");
-                assert!(lib.join("libssl.so.1.1").is_file());
-                assert!(lib.join("libcrypto.so.1.1").is_file());
-            });
-        }
+    let obtain = || {
+        let lib = cache.obtain(&OPENSSL_1_1).unwrap().join("lib");
+        assert!(lib.join("libssl.so.1.1").is_file());
+        assert!(lib.join("libcrypto.so.1.1").is_file());
+        // A folder that was fetched again, now or later, would not have the mark any more.
+        File::create_new(lib.join("mark")).is_ok()
+    };
+    let firsts = thread::scope(|scope| {
+        let racing = [(); 3].map(|()| scope.spawn(obtain));
+        racing.map(|thread| thread.join().unwrap())
     });
+    assert_eq!(firsts.iter().filter(|&&first| first).count(), 1);
+    assert!(!obtain());
 }
 
 #[test]
