@@ -144,6 +144,8 @@ impl Kind {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     #[test]
@@ -155,23 +157,31 @@ mod tests {
 
     #[test]
     fn a_kind_is_what_its_profile_says() {
-        for kind in KINDS {
-            let profile = kind.profile().unwrap();
-            let running = kind.start().unwrap();
-            let actual = running.deployment();
-            let facts = |deployment: &Deployment| {
-                (
-                    deployment.topology,
-                    deployment.server_version,
-                    deployment.auth,
-                )
-            };
-            assert_eq!(facts(actual), facts(&profile), "{}", kind.name);
-            for (name, value) in &profile.server_parameters {
-                // Servers before 5.0 know nothing of the Stable API.
-                let known = actual.server_parameters.get(name);
-                assert!(known.is_none_or(|known| known == value), "{}", kind.name);
-            }
+        for kinds in KINDS.chunks(4) {
+            thread::scope(|scope| {
+                for kind in kinds {
+                    scope.spawn(|| is_what_its_profile_says(kind));
+                }
+            });
+        }
+    }
+
+    fn is_what_its_profile_says(kind: &Kind) {
+        let profile = kind.profile().unwrap();
+        let running = kind.start().unwrap();
+        let actual = running.deployment();
+        let facts = |deployment: &Deployment| {
+            (
+                deployment.topology,
+                deployment.server_version,
+                deployment.auth,
+            )
+        };
+        assert_eq!(facts(actual), facts(&profile), "{}", kind.name);
+        for (name, value) in &profile.server_parameters {
+            // Servers before 5.0 know nothing of the Stable API.
+            let known = actual.server_parameters.get(name);
+            assert!(known.is_none_or(|known| known == value), "{}", kind.name);
         }
     }
 }

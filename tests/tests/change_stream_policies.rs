@@ -9,7 +9,6 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use bson::{RawDocumentBuf, Timestamp, doc, rawdoc};
 use integration_tests::recorder::{self, Recorder};

@@ -13,9 +13,9 @@ use bson::{RawDocumentBuf, doc, rawdoc};
 use bytes::BytesMut;
 use integration_tests::defects::beside;
 use integration_tests::recorder::{heard, sent};
-use integration_tests::{id_of, insert, own_database, shared_client, shared_set, within};
+use integration_tests::{id_of, insert, own_database, shared_client, within};
 use mongo_client::checkpoint::{CheckpointStore, FileStore};
-use mongo_client::{ChangeStream, Client, ClientOptions, Error};
+use mongo_client::{ChangeStream, Client, Error};
 use mongo_wire::{Compressor, Limits, OpMsg};
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
 

@@ -10,7 +10,7 @@ use integration_tests::recorder::{Recorder, listen};
 use integration_tests::{PATIENCE, own_database, shared_client, shared_set, within};
 use mongo_client::events::CmapEvent;
 use mongo_client::sdam::ServerType;
-use mongo_client::{Client, ClientOptions, Database, Error, SessionOptions};
+use mongo_client::{Client, Database, Error, SessionOptions};
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
 
 const LABEL: &str = "RetryableWriteError";

@@ -1,7 +1,6 @@
 //! MONGODB-AWS (Authentication specification, prose tests of `mongodb-aws.md`), against a scripted
 //! server that looks for known keys and a service that plays AWS.
 
-use integration_tests::ping;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
