@@ -16,6 +16,9 @@ The tests are the pinned ones, from PyMongo's source distribution 4.20.0; `--spe
 mongodb/specifications. The servers are those that the cases ask for: mongod 6.0.5, and 4.2.6, 4.4.2 or 5.0.4 for cases
 about older ones. A case that passes has matched all it expects: results, errors, events, logs, data.
 
+Nothing here is a mongos or a load balancer: cases that ask for one alone pass on a relay before a replica set of one member,
+which answers hello as those do and has no shards.
+
 ";
 
 /// The page about a run on the pinned set and local servers.

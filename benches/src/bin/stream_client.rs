@@ -1,7 +1,7 @@
 //! A client that follows the change stream of a replay server in one of several ways, and says how
 //! fast: `stream_client URI WAY seconds|events AMOUNT` prints events and seconds.
 //!
-//! `cargo xtask bench streams` runs it beside clients of other makers, which take the same arguments.
+//! `cargo xtask bench --only streams` runs it beside clients of other makers, which take the same arguments.
 #![expect(
     clippy::print_stdout,
     reason = "the figures are for whoever started it"
