@@ -7,7 +7,7 @@
 )]
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio, exit};
@@ -32,7 +32,7 @@ signal.signal(signal.SIGINT, signal.SIG_DFL)
 os.execv(sys.argv[1], sys.argv[1:])";
 
 /// Does nothing unless it is run as a helper process: then it starts a set, pauses a member, says
-/// so, and ends in the way it was told to, or waits for a signal.
+/// so, waits until that was read, and ends in the way it was told to, or waits for a signal.
 #[test]
 fn hold_a_replica_set() {
     let Ok(ending) = std::env::var(ENDING) else {
@@ -45,6 +45,7 @@ fn hold_a_replica_set() {
         println!("pid {}", member.pid().unwrap());
     }
     println!("folder {}", set.folder().display());
+    std::io::stdin().read_line(&mut String::new()).unwrap();
     match ending.as_str() {
         "exit" => exit(0),
         "panic" => panic!("as told"),
@@ -76,12 +77,15 @@ fn ends_cleanly(ending: &str, signal: Option<Signal>) {
         .args(["--exact", "hold_a_replica_set", "--nocapture"])
         .env(ENDING, ending)
         .process_group(0)
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
     let (pids, folder) = read_report(&mut helper);
     let end = Instant::now();
+    // Before this, a helper that ends by itself could be gone before its report was looked at.
+    helper.stdin.take().unwrap().write_all(b"\n").unwrap();
     if let Some(signal) = signal {
         // As Ctrl-C in a terminal does, this reaches the whole process group.
         kill_process_group(Pid::from_child(&helper), signal).unwrap();
