@@ -17,6 +17,7 @@ use mongo_client::testing::LonePool;
 use mongo_client::uri::ConnectionString;
 use serde_json::Value;
 use testbed::cluster::Standalone;
+use testbed::mongod::Version;
 use testbed::scripted::{HelloScript, ScriptedServer};
 
 use self::events::Recorder;
@@ -102,25 +103,18 @@ fn check_requirements(test: &Value, server: &Standalone) -> Result<()> {
     let Some(requirements) = given(test, "runOn").and_then(Value::as_array) else {
         return Ok(());
     };
-    let info = server
-        .server()
-        .run_command("admin", &rawdoc! { "buildInfo": 1 })?;
-    let actual = info.get_str("version")?;
-    let suits = |requirement: &Value| {
-        let bound = |key| requirement.get(key).and_then(Value::as_str).map(version);
-        bound("minServerVersion").is_none_or(|min| version(actual) >= min)
-            && bound("maxServerVersion").is_none_or(|max| version(actual) <= max)
-    };
-    ensure!(
-        requirements.iter().any(suits),
-        "the server is {actual}, the case needs {requirements:?}"
-    );
-    Ok(())
-}
-
-fn version(text: &str) -> Vec<u32> {
-    let numbers = text.split(['.', '-']).map_while(|part| part.parse().ok());
-    numbers.collect()
+    let actual = server.server().version();
+    for requirement in requirements {
+        let bound = |key| -> Result<Option<Version>> {
+            let bound = given(requirement, key).and_then(Value::as_str);
+            bound.map(str::parse).transpose()
+        };
+        let (least, most) = (bound("minServerVersion")?, bound("maxServerVersion")?);
+        if least.is_none_or(|least| actual >= least) && most.is_none_or(|most| actual <= most) {
+            return Ok(());
+        }
+    }
+    bail!("the server is {actual}, the case needs {requirements:?}")
 }
 
 fn run_against(name: &str, test: &Value, address: &str) -> Result<()> {

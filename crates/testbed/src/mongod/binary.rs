@@ -86,26 +86,17 @@ impl fmt::Display for Version {
 impl FromStr for Version {
     type Err = Error;
 
-    /// Reads `6.0.27`; what follows the third number, as in `8.0.0-rc1`, is left out.
+    /// Reads one to three numbers, as `6`, `6.0` or `6.0.27`; missing ones are 0, and what follows
+    /// them, as in `8.0.0-rc1`, does not count.
     fn from_str(text: &str) -> Result<Self> {
-        let mut numbers = text.splitn(3, '.').map(|part| {
-            let end = part
-                .find(|c: char| !c.is_ascii_digit())
-                .unwrap_or(part.len());
-            part[..end]
-                .parse()
-                .with_context(|| format!("not a version: {text:?}"))
+        let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+        let numbers = text[..end.unwrap_or(text.len())].split('.');
+        let mut numbers = numbers.map(|number| {
+            let number = number.parse();
+            number.with_context(|| format!("not a version: {text:?}"))
         });
-        let mut next = || {
-            numbers
-                .next()
-                .unwrap_or_else(|| bail!("not a version: {text:?}"))
-        };
-        Ok(Self {
-            major: next()?,
-            minor: next()?,
-            patch: next()?,
-        })
+        let mut next = || numbers.next().unwrap_or(Ok(0));
+        Ok(Self::new(next()?, next()?, next()?))
     }
 }
 
@@ -258,10 +249,18 @@ mod tests {
     fn versions_are_read_and_ordered() {
         let version = |text: &str| text.parse::<Version>().unwrap();
         assert_eq!(version("6.0.27").to_string(), "6.0.27");
-        assert_eq!(version("8.0.0-rc1"), version("8.0.0"));
+        for (text, whole) in [
+            ("6", "6.0.0"),
+            ("6.1", "6.1.0"),
+            ("8.0.0-rc1", "8.0.0"),
+            ("8.1-rc1", "8.1.0"),
+            ("4.2.6.1", "4.2.6"),
+        ] {
+            assert_eq!(version(text), version(whole), "{text}");
+        }
         assert!(version("4.0.28") < OLDEST);
         assert!(version("10.0.0") > version("9.1.2"));
-        for wrong in ["", "6", "6.0", "6.x.1", "six"] {
+        for wrong in ["", ".", "6.", "6.x.1", "6..1", "six"] {
             assert!(wrong.parse::<Version>().is_err(), "{wrong:?}");
         }
     }

@@ -113,11 +113,8 @@ impl FromStr for VersionText {
         if !(2..=3).contains(&parts.len()) || !are_numbers {
             return Err(format!("{text:?} is no version"));
         }
-        let number = |index: usize| match parts.get(index) {
-            Some(part) => part.parse().map_err(|_| format!("{text:?} is no version")),
-            None => Ok(0),
-        };
-        Ok(Self(Version::new(number(0)?, number(1)?, number(2)?)))
+        let version = text.parse();
+        version.map(Self).map_err(|_| format!("{text:?} is no version"))
     }
 }
 
