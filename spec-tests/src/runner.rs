@@ -6,7 +6,6 @@
 
 mod judge;
 mod lanes;
-mod needs;
 mod plan;
 
 use std::collections::BTreeSet;
@@ -86,6 +85,15 @@ enum Place {
     Local(&'static Kind, Box<Deployment>),
     /// On the one that is given.
     Given(Box<Deployment>),
+}
+
+impl Place {
+    fn deployment(&self) -> Option<&Deployment> {
+        match self {
+            Self::Anywhere => None,
+            Self::Local(_, deployment) | Self::Given(deployment) => Some(deployment),
+        }
+    }
 }
 
 /// Runs everything that the options ask for.

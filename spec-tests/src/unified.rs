@@ -2,7 +2,7 @@
 //!
 //! A [`UnifiedFile`] is a file that was read strictly: what the format does not know is refused.
 //! [`run_case`] runs one of its cases against a [`Deployment`] that is there already, through the
-//! public API of `mongo-client` alone; [`requirements_met`] tells beforehand whether the case is
+//! public API of `mongo-client` alone; [`UnifiedFile::suits`] tells beforehand whether the case is
 //! meant for it.
 
 mod arguments;
@@ -118,38 +118,40 @@ impl UnifiedFile {
         }
     }
 
-    /// The file's own description.
-    #[must_use]
-    pub fn description(&self) -> &str {
-        &self.file.description
-    }
-
     /// The descriptions of its cases, in their order; a case's number counts from 0.
     #[must_use]
     pub fn case_names(&self) -> Vec<&str> {
         let tests = self.file.tests.iter();
         tests.map(|test| test.description.as_str()).collect()
     }
-}
 
-/// Whether a case may be run against a deployment.
-///
-/// # Errors
-///
-/// The reason why not, in words that are the same for like cases, such as `needs server 6.1.0 or
-/// later`.
-pub fn requirements_met(
-    file: &UnifiedFile,
-    case: usize,
-    deployment: &Deployment,
-) -> Result<(), String> {
-    let of_test = file.file.tests.get(case);
-    let of_test = of_test.and_then(|test| test.run_on_requirements.as_deref());
-    let of_file = file.file.run_on_requirements.as_deref();
-    for alternatives in [of_file, of_test] {
-        requirements::met(alternatives.unwrap_or_default(), deployment)?;
+    /// Why a case must not be run, if it says so itself.
+    #[must_use]
+    pub fn skip_reason(&self, case: usize) -> Option<&str> {
+        self.file.tests.get(case)?.skip_reason.as_deref()
     }
-    Ok(())
+
+    /// Whether a case may be run against a deployment.
+    #[must_use]
+    pub fn suits(&self, case: usize, deployment: &Deployment) -> bool {
+        let mut lists = self.requirements(case).into_iter();
+        lists.all(|list| requirements::are_met(list, deployment))
+    }
+
+    /// What a case needs that none of the deployments has, in words that are the same for like
+    /// cases, such as `needs a server of 6.1.0 or later`.
+    #[must_use]
+    pub fn lacking(&self, case: usize, deployments: &[&Deployment]) -> String {
+        requirements::lacking(self.requirements(case), deployments)
+    }
+
+    /// The requirements of the file, and those of a case.
+    fn requirements(&self, case: usize) -> [&[schema::Requirement]; 2] {
+        let of_test = self.file.tests.get(case);
+        let of_test = of_test.and_then(|test| test.run_on_requirements.as_deref());
+        let of_file = self.file.run_on_requirements.as_deref();
+        [of_file, of_test].map(Option::unwrap_or_default)
+    }
 }
 
 /// Runs a case from its initial data to its outcome. Blocks; must not be called from async code.

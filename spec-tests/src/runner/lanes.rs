@@ -60,17 +60,12 @@ struct Lane<'a> {
 impl Lane<'_> {
     fn run(&self, place: &Place) {
         match place {
-            Place::Anywhere => {
-                while let Some(job) = self.next() {
-                    self.perform(job, None);
-                }
-            }
-            Place::Given(deployment) => {
-                while let Some(job) = self.next() {
-                    self.perform(job, Some(deployment));
-                }
-            }
             Place::Local(kind, _) => self.run_local(kind),
+            Place::Anywhere | Place::Given(_) => {
+                while let Some(job) = self.next() {
+                    self.perform(job, place.deployment());
+                }
+            }
         }
     }
 

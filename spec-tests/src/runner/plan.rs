@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 
 use super::judge::{self, Claim};
-use super::{Options, Place, needs};
+use super::{Options, Place};
 use crate::case::{Case, Loader};
 use crate::dir::SpecFile;
-use crate::json::{field, given, text};
+use crate::json::{field, text};
 use crate::report::{CaseReport, Status, full_name};
 use crate::suites::{Format, Suite};
-use crate::unified::{UnifiedFile, requirements_met};
+use crate::unified::UnifiedFile;
 
 /// A case's names.
 #[derive(Clone, Debug)]
@@ -192,32 +191,32 @@ impl Planner<'_> {
                         index,
                         claim,
                     };
-                    self.unified_case(name, case, (&json, test));
+                    self.unified_case(name, case);
                 }
             }
         }
         Ok(())
     }
 
-    fn unified_case(&mut self, name: Name, case: UnifiedCase, (file, test): (&Value, &Value)) {
-        if let Some(reason) = given(test, "skipReason").and_then(Value::as_str) {
+    fn unified_case(&mut self, name: Name, case: UnifiedCase) {
+        let UnifiedCase { file, index, .. } = &case;
+        if let Some(reason) = file.skip_reason(*index) {
             let reason = format!("the case says: {reason}");
             return self.settle(&name, Status::Skipped, Some(reason));
         }
-        let suits = |place: &Place| match place {
-            Place::Anywhere => false,
-            Place::Local(kind, profile) => {
-                kind.is_for(name.suite, &name.file)
-                    && requirements_met(&case.file, case.index, profile).is_ok()
-            }
-            Place::Given(deployment) => {
-                requirements_met(&case.file, case.index, deployment).is_ok()
-            }
+        let suits = |place: &Place| {
+            let is_for = match place {
+                Place::Local(kind, _) => kind.is_for(name.suite, &name.file),
+                Place::Anywhere | Place::Given(_) => true,
+            };
+            let deployment = place.deployment();
+            is_for && deployment.is_some_and(|deployment| file.suits(*index, deployment))
         };
         match self.places.iter().position(suits) {
             Some(place) => self.queue(place, name, Work::Unified(case)),
             None => {
-                let reason = needs::describe(file, test, self.places);
+                let deployments = self.places.iter().filter_map(Place::deployment);
+                let reason = file.lacking(*index, &Vec::from_iter(deployments));
                 self.settle(&name, Status::Skipped, Some(reason));
             }
         }

@@ -6,7 +6,7 @@ use testbed::mongod::Version;
 
 use super::{Document, Wrapper};
 
-/// The kind of a deployment, as `runOnRequirements` name it.
+/// The kind of a deployment, of those that `runOnRequirements` tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TopologyKind {
     /// One server outside any replica set.
@@ -17,19 +17,6 @@ pub enum TopologyKind {
     Sharded,
     /// Mongos servers behind a load balancer.
     LoadBalanced,
-}
-
-impl TopologyKind {
-    /// The format's name for the kind.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Single => "single",
-            Self::ReplicaSet => "replicaset",
-            Self::Sharded => "sharded",
-            Self::LoadBalanced => "load-balanced",
-        }
-    }
 }
 
 /// A running deployment, which the runner talks to with clients of its own.

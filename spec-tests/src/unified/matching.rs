@@ -13,6 +13,19 @@ pub(super) trait Lookup {
     fn lsid(&self, name: &str) -> Option<Bson>;
 }
 
+/// For what is compared where there is no entity.
+pub(super) struct NoEntities;
+
+impl Lookup for NoEntities {
+    fn value(&self, _: &str) -> Option<Bson> {
+        None
+    }
+
+    fn lsid(&self, _: &str) -> Option<Bson> {
+        None
+    }
+}
+
 /// The first difference that was found.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Mismatch {

@@ -1,78 +1,141 @@
-//! Whether a deployment is one that a case is meant for.
+//! Whether a deployment is one that a case is meant for, and what it would need.
+
+use std::collections::BTreeSet;
+use std::fmt;
 
 use bson::Bson;
+use testbed::mongod::Version;
 
 use super::deployment::{Deployment, TopologyKind};
-use super::matching::{Lookup, Matcher};
+use super::matching::{Matcher, NoEntities};
 use super::schema::{Csfle, Requirement, RequirementFields, Serverless, TopologyName};
 
-/// Tells why not, unless one of the alternatives holds; where there are none, all is well.
-pub(super) fn met(alternatives: &[Requirement], deployment: &Deployment) -> Result<(), String> {
-    let mut reasons = Vec::new();
-    for Requirement(requirement) in alternatives {
-        let unmet = unmet(requirement, deployment);
-        if unmet.is_empty() {
-            return Ok(());
-        }
-        let reason = unmet.join(" and ");
-        if !reasons.contains(&reason) {
-            reasons.push(reason);
-        }
-    }
-    if reasons.is_empty() {
-        return Ok(());
-    }
-    Err(format!("needs {}", reasons.join(", or ")))
+/// Whether one of the alternatives holds; where there are none, all is well.
+pub(super) fn are_met(alternatives: &[Requirement], deployment: &Deployment) -> bool {
+    let holds = |Requirement(requirement): &Requirement| {
+        asks(requirement)
+            .iter()
+            .all(|ask| ask.is_met_by(deployment))
+    };
+    alternatives.is_empty() || alternatives.iter().any(holds)
 }
 
-/// What the deployment lacks.
-fn unmet(requirement: &RequirementFields, deployment: &Deployment) -> Vec<String> {
-    let mut unmet = Vec::new();
-    if let Some(topologies) = &requirement.topologies {
-        let fits = |name: &TopologyName| fits(*name, deployment.topology);
-        if !topologies.iter().any(fits) {
-            let names: Vec<_> = topologies.iter().map(|name| topology_name(*name)).collect();
-            unmet.push(names.join(" or "));
+/// What a case would need whose requirements, a list of alternatives each, none of the deployments
+/// meets: those parts that no deployment has, or all if each is there but nowhere together.
+pub(super) fn lacking(lists: [&[Requirement]; 2], deployments: &[&Deployment]) -> String {
+    let is_nowhere = |ask: &&Ask| !deployments.iter().any(|one| ask.is_met_by(one));
+    let (mut lacking, mut all) = (Vec::new(), Vec::new());
+    for list in lists.into_iter().filter(|list| !list.is_empty()) {
+        let list: Vec<_> = list.iter().map(|Requirement(one)| asks(one)).collect();
+        // An alternative that lacks nothing by itself asks for nothing.
+        if list
+            .iter()
+            .all(|asks| asks.iter().any(|ask| is_nowhere(&ask)))
+        {
+            let missing = list.iter().map(|asks| asks.iter().filter(is_nowhere));
+            lacking.push(missing.map(join).collect());
+        }
+        all.push(list.iter().map(|asks| join(asks.iter())).collect());
+    }
+    let lists = if lacking.is_empty() { all } else { lacking };
+    format!("needs {}", conjunction(lists))
+}
+
+/// Joins lists of alternatives, each of which has to be met. One is implied when another one asks
+/// for one of its alternatives alone.
+fn conjunction(mut lists: Vec<BTreeSet<String>>) -> String {
+    lists.sort();
+    lists.sort_by_key(BTreeSet::len);
+    let mut kept: Vec<BTreeSet<String>> = Vec::new();
+    for list in lists {
+        if !kept.iter().any(|shorter| shorter.is_subset(&list)) {
+            kept.push(list);
         }
     }
-    let version = deployment.server_version;
-    if let Some(least) = requirement
-        .min_server_version
-        .filter(|least| version < least.0)
-    {
-        unmet.push(format!("server {} or later", least.0));
-    }
-    if let Some(most) = requirement
-        .max_server_version
-        .filter(|most| version > most.0)
-    {
-        unmet.push(format!("server {} or earlier", most.0));
-    }
-    match requirement.auth {
-        Some(true) if !deployment.auth => unmet.push("authentication".to_owned()),
-        Some(false) if deployment.auth => unmet.push("no authentication".to_owned()),
-        _ => {}
-    }
-    if let Some(mechanism) = &requirement.auth_mechanism
-        && !has_mechanism(mechanism, deployment)
-    {
-        unmet.push(format!("the mechanism {mechanism}"));
-    }
-    for (name, value) in requirement.server_parameters.iter().flat_map(|all| &all.0) {
-        if !has_parameter(name, value, deployment) {
-            unmet.push(format!("the server parameter {name}={value}"));
-        }
-    }
+    let texts = kept
+        .into_iter()
+        .map(|list| Vec::from_iter(list).join(", or "));
+    Vec::from_iter(texts).join(" and ")
+}
+
+fn join<'a>(asks: impl Iterator<Item = &'a Ask<'a>>) -> String {
+    let texts: Vec<_> = asks.map(Ask::to_string).collect();
+    texts.join(", ")
+}
+
+/// One thing that a requirement asks for.
+enum Ask<'a> {
+    AtLeast(Version),
+    AtMost(Version),
+    Topologies(&'a [TopologyName]),
+    Auth(bool),
+    Mechanism(&'a str),
+    Parameter(&'a str, &'a Bson),
+    Serverless,
+    Encryption,
+}
+
+fn asks(requirement: &RequirementFields) -> Vec<Ask<'_>> {
+    let mut asks = Vec::new();
+    asks.extend(
+        requirement
+            .min_server_version
+            .map(|text| Ask::AtLeast(text.0)),
+    );
+    asks.extend(
+        requirement
+            .max_server_version
+            .map(|text| Ask::AtMost(text.0)),
+    );
+    let topologies = requirement.topologies.as_deref();
+    asks.extend(topologies.map(Ask::Topologies));
+    asks.extend(requirement.auth.map(Ask::Auth));
+    let mechanism = requirement.auth_mechanism.as_deref();
+    asks.extend(mechanism.map(Ask::Mechanism));
+    let parameters = requirement.server_parameters.iter().flat_map(|all| &all.0);
+    asks.extend(parameters.map(|(name, value)| Ask::Parameter(name, value)));
     if requirement.serverless == Some(Serverless::Require) {
-        unmet.push("Atlas Serverless".to_owned());
+        asks.push(Ask::Serverless);
     }
-    if matches!(
-        requirement.csfle,
-        Some(Csfle::Flag(true) | Csfle::Version(_))
-    ) {
-        unmet.push("client-side encryption".to_owned());
+    let encryption = &requirement.csfle;
+    if matches!(encryption, Some(Csfle::Flag(true) | Csfle::Version(_))) {
+        asks.push(Ask::Encryption);
     }
-    unmet
+    asks
+}
+
+impl Ask<'_> {
+    fn is_met_by(&self, deployment: &Deployment) -> bool {
+        match self {
+            Self::AtLeast(version) => deployment.server_version >= *version,
+            Self::AtMost(version) => deployment.server_version <= *version,
+            Self::Topologies(names) => names.iter().any(|name| fits(*name, deployment.topology)),
+            Self::Auth(auth) => deployment.auth == *auth,
+            Self::Mechanism(name) => has_mechanism(name, deployment),
+            Self::Parameter(name, value) => has_parameter(name, value, deployment),
+            // Nothing here has these.
+            Self::Serverless | Self::Encryption => false,
+        }
+    }
+}
+
+impl fmt::Display for Ask<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtLeast(version) => write!(f, "a server of {version} or later"),
+            Self::AtMost(version) => write!(f, "a server of {version} or earlier"),
+            Self::Topologies(names) => {
+                let names: Vec<_> = names.iter().map(|name| topology_name(*name)).collect();
+                f.write_str(&names.join(" or "))
+            }
+            Self::Auth(true) => f.write_str("access control"),
+            Self::Auth(false) => f.write_str("no access control"),
+            Self::Mechanism(name) => write!(f, "the mechanism {name}"),
+            Self::Parameter(name, value) => write!(f, "the server parameter {name}={value}"),
+            Self::Serverless => f.write_str("Atlas Serverless"),
+            Self::Encryption => f.write_str("client-side encryption"),
+        }
+    }
 }
 
 fn fits(name: TopologyName, kind: TopologyKind) -> bool {
@@ -106,38 +169,19 @@ fn has_parameter(name: &str, value: &Bson, deployment: &Deployment) -> bool {
     actual.is_some() && Matcher::new(&NoEntities).root(value, actual).is_ok()
 }
 
-struct NoEntities;
-
-impl Lookup for NoEntities {
-    fn value(&self, _: &str) -> Option<Bson> {
-        None
-    }
-
-    fn lsid(&self, _: &str) -> Option<Bson> {
-        None
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use bson::doc;
-    use serde_json::json;
-    use testbed::mongod::Version;
+    use serde_json::{Value, json};
 
     use super::*;
 
-    fn check(alternatives: serde_json::Value, deployment: &Deployment) -> Result<(), String> {
-        let alternatives: Vec<Requirement> = serde_json::from_value(alternatives).unwrap();
-        met(&alternatives, deployment)
-    }
-
-    #[test]
-    fn requirements_are_met_by_the_table() {
-        let deployment = Deployment {
+    fn deployment(topology: TopologyKind) -> Deployment {
+        Deployment {
             uri: "mongodb://a/".to_owned(),
             uri_single: None,
             uri_multiple: None,
-            topology: TopologyKind::ReplicaSet,
+            topology,
             server_version: Version::new(6, 0, 27),
             auth: false,
             server_parameters: doc! {
@@ -145,61 +189,109 @@ mod tests {
                 "acceptApiVersion2": 1.0,
                 "authenticationMechanisms": ["SCRAM-SHA-1"],
             },
-        };
+        }
+    }
+
+    fn requirements(list: Value) -> Vec<Requirement> {
+        serde_json::from_value(list).unwrap()
+    }
+
+    #[test]
+    fn requirements_are_met_by_the_table() {
+        let deployment = deployment(TopologyKind::ReplicaSet);
         let sharded = "needs a sharded cluster";
-        let table = [
-            (json!([]), Ok(())),
-            (json!([{ "minServerVersion": "6.0" }]), Ok(())),
+        for (list, missing) in [
+            (json!([]), None),
+            (json!([{ "minServerVersion": "6.0" }]), None),
             (
                 json!([{ "minServerVersion": "6.0.28" }]),
-                Err("needs server 6.0.28 or later"),
+                Some("needs a server of 6.0.28 or later"),
             ),
-            (json!([{ "maxServerVersion": "6.0.27" }]), Ok(())),
+            (json!([{ "maxServerVersion": "6.0.27" }]), None),
             (
                 json!([{ "maxServerVersion": "6.0" }]),
-                Err("needs server 6.0.0 or earlier"),
+                Some("needs a server of 6.0.0 or earlier"),
             ),
-            (json!([{ "topologies": ["single", "replicaset"] }]), Ok(())),
-            (json!([{ "topologies": ["sharded"] }]), Err(sharded)),
+            (json!([{ "topologies": ["single", "replicaset"] }]), None),
+            (json!([{ "topologies": ["sharded"] }]), Some(sharded)),
             (
                 json!([{ "topologies": ["sharded"] }, { "auth": false }]),
-                Ok(()),
+                None,
             ),
             (
                 json!([{ "topologies": ["sharded"] }, { "topologies": ["sharded-replicaset"] }]),
-                Err(sharded),
+                Some(sharded),
             ),
-            (json!([{ "auth": true }]), Err("needs authentication")),
-            (json!([{ "authMechanism": "scram-sha-1" }]), Ok(())),
+            (json!([{ "auth": true }]), Some("needs access control")),
+            (json!([{ "authMechanism": "scram-sha-1" }]), None),
             (
                 json!([{ "authMechanism": "PLAIN" }]),
-                Err("needs the mechanism PLAIN"),
+                Some("needs the mechanism PLAIN"),
             ),
             (
                 json!([{ "serverParameters": { "acceptApiVersion2": 1 } }]),
-                Ok(()),
+                None,
             ),
             (
                 json!([{ "serverParameters": { "other": 1 } }]),
-                Err("needs the server parameter other=1"),
+                Some("needs the server parameter other=1"),
             ),
-            (
-                json!([{ "serverless": "forbid" }, { "auth": true }]),
-                Ok(()),
-            ),
+            (json!([{ "serverless": "forbid" }, { "auth": true }]), None),
             (
                 json!([{ "serverless": "require" }]),
-                Err("needs Atlas Serverless"),
+                Some("needs Atlas Serverless"),
             ),
-            (json!([{ "csfle": false }]), Ok(())),
+            (json!([{ "csfle": false }]), None),
             (
                 json!([{ "csfle": true }]),
-                Err("needs client-side encryption"),
+                Some("needs client-side encryption"),
             ),
-        ];
-        for (alternatives, expected) in table {
-            let result = check(alternatives.clone(), &deployment);
-            assert_eq!(result, expected.map_err(str::to_owned), "{alternatives}");
+        ] {
+            let requirements = requirements(list.clone());
+            assert_eq!(
+                are_met(&requirements, &deployment),
+                missing.is_none(),
+                "{list}"
+            );
+            if let Some(missing) = missing {
+                assert_eq!(lacking([&requirements, &[]], &[&deployment]), missing);
+            }
+        }
+    }
+
+    #[test]
+    fn what_nothing_has_is_named_and_if_each_is_somewhere_all_of_it() {
+        let places = [TopologyKind::ReplicaSet, TopologyKind::Single].map(deployment);
+        for (of_file, of_test, expected) in [
+            (
+                json!([{ "minServerVersion": "6.1", "topologies": ["replicaset"] }]),
+                json!([]),
+                "needs a server of 6.1.0 or later",
+            ),
+            (
+                json!([{ "topologies": ["sharded"] }, { "csfle": true }]),
+                json!([]),
+                "needs a sharded cluster, or client-side encryption",
+            ),
+            (
+                json!([{ "minServerVersion": "8.0" }]),
+                json!([{ "minServerVersion": "8.0.0" }, { "auth": true }]),
+                "needs a server of 8.0.0 or later",
+            ),
+            (
+                json!([{ "topologies": ["sharded"], "serverless": "forbid" }]),
+                json!([{ "maxServerVersion": "4.2.99" }]),
+                "needs a server of 4.2.99 or earlier and a sharded cluster",
+            ),
+            (
+                json!([{ "topologies": ["single"] }]),
+                json!([{ "topologies": ["replicaset"] }]),
+                "needs a replica set and a standalone",
+            ),
+        ] {
+            let lists = [of_file, of_test].map(requirements);
+            let places = places.each_ref();
+            assert_eq!(lacking([&lists[0], &lists[1]], &places), expected);
         }
     }
 }

@@ -33,9 +33,6 @@ pub(super) fn case(file: &File, case: usize, around: (&Deployment, &ExtraOptions
             diff: None,
         });
     };
-    if let Some(reason) = &test.skip_reason {
-        return Outcome::Skipped(reason.clone());
-    }
     if let Some(reason) = refused::reason(test) {
         return Outcome::Skipped(reason.to_owned());
     }

@@ -32,7 +32,8 @@ pub(super) const NEWEST: Version = Version::new(1, 27, 0);
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct File {
-    pub(super) description: String,
+    #[serde(rename = "description")]
+    _description: String,
     #[serde(rename = "schemaVersion")]
     _schema_version: VersionText,
     #[serde(default, deserialize_with = "present")]

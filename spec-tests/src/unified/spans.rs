@@ -189,19 +189,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::unified::matching::Lookup;
-
-    struct NoEntities;
-
-    impl Lookup for NoEntities {
-        fn value(&self, _: &str) -> Option<Bson> {
-            None
-        }
-
-        fn lsid(&self, _: &str) -> Option<Bson> {
-            None
-        }
-    }
+    use crate::unified::matching::NoEntities;
 
     /// An operation of two tries, another client's, and one more operation.
     fn spans() -> Vec<Span> {

@@ -114,7 +114,9 @@ impl FromStr for VersionText {
             return Err(format!("{text:?} is no version"));
         }
         let version = text.parse();
-        version.map(Self).map_err(|_| format!("{text:?} is no version"))
+        version
+            .map(Self)
+            .map_err(|_| format!("{text:?} is no version"))
     }
 }
 
