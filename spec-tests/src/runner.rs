@@ -16,8 +16,8 @@ use crate::cmap;
 use crate::dir::SpecDir;
 use crate::report::{CaseReport, Report};
 use crate::servers::{self, KINDS, Kind};
-use crate::skips::Skips;
-use crate::suites::Suite;
+use crate::skips::{Area, Skips};
+use crate::suites::{SUITES, Suite};
 use crate::unified::{Deployment, ExtraOptions};
 
 /// What to run, and against what.
@@ -105,7 +105,7 @@ pub fn run(options: &Options, progress: &(dyn Fn(Progress<'_>) + Sync)) -> Resul
     let places = places(&options.target)?;
     let plan = plan::make(options, &places);
     ensure!(!plan.known.is_empty(), "no case is chosen");
-    let complaints = complaints(options, &plan);
+    let mut complaints = complaints(options, &plan);
 
     progress(Progress::Planned(plan.jobs.iter().map(Vec::len).sum()));
     let mut finished = plan.settled;
@@ -117,10 +117,9 @@ pub fn run(options: &Options, progress: &(dyn Fn(Progress<'_>) + Sync)) -> Resul
     }
     finished.sort_by_key(|(number, _)| *number);
     let cases = finished.into_iter().map(|(_, case)| case).collect();
-    Ok(Run {
-        report: Report::new(cases),
-        complaints,
-    })
+    let report = Report::new(cases);
+    complaints.extend(unused_areas(options, &report));
+    Ok(Run { report, complaints })
 }
 
 fn places(target: &Target) -> Result<Vec<Place>> {
@@ -154,4 +153,27 @@ fn complaints(options: &Options, plan: &plan::Plan) -> Vec<String> {
     let unmatched = options.skips.unmatched(&suites, &known);
     let complain = |name| format!("skips.toml names a case that is not there: {name}");
     unmatched.into_iter().map(complain).collect()
+}
+
+/// Areas of `skips.toml` that no case asks for. All cases together can tell, where each runs if
+/// anything that starts here suits it.
+fn unused_areas(options: &Options, report: &Report) -> Vec<String> {
+    let are_all = options.case.is_none() && options.suites.len() == SUITES.len();
+    if !are_all || matches!(options.target, Target::Uri(_)) {
+        return Vec::new();
+    }
+    let reasons = report
+        .cases
+        .iter()
+        .filter_map(|case| case.reason.as_deref());
+    let reasons: BTreeSet<&str> = reasons.collect();
+    let areas = options.skips.areas.iter();
+    let unused = areas.filter(|area| !reasons.contains(area.name.as_str()));
+    let complain = |area: &Area| {
+        format!(
+            "skips.toml has an area that no case asks for: {}",
+            area.name
+        )
+    };
+    unused.map(complain).collect()
 }

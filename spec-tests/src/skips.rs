@@ -3,7 +3,8 @@
 //! A case that the servers at hand cannot serve needs no line there; that is computed from its
 //! `runOnRequirements`. Everything else does, in one of two forms:
 //!
-//! - `[[area]]` is something that the runner refuses by name, wherever a case asks for it.
+//! - `[[area]]` is something that the runner refuses by name, wherever a case asks for it. A run of
+//!   all cases in which none does is a failure.
 //! - `[[case]]` is one case, or a file's cases, that cannot pass. They are run all the same, and one
 //!   that passes, or fails with anything else than the line says, is a failure, for its line is not
 //!   true.
@@ -38,6 +39,8 @@ pub struct Area {
     pub name: String,
     /// What it would take to run such cases.
     pub needs: String,
+    /// Whether such cases are in one edition alone.
+    pub only: Option<Edition>,
 }
 
 /// Cases that cannot pass.
@@ -118,8 +121,9 @@ impl Skips {
     #[must_use]
     pub fn about(mut self, dir: &SpecDir) -> Self {
         let edition = Edition::of(dir);
-        self.cases
-            .retain(|line| line.only.is_none_or(|only| only == edition));
+        let holds = |only: Option<Edition>| only.is_none_or(|only| only == edition);
+        self.areas.retain(|line| holds(line.only));
+        self.cases.retain(|line| holds(line.only));
         self
     }
 

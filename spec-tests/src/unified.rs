@@ -131,6 +131,12 @@ impl UnifiedFile {
         self.file.tests.get(case)?.skip_reason.as_deref()
     }
 
+    /// The area that a case asks for and that is refused by name, whatever it runs against.
+    #[must_use]
+    pub fn refused(&self, case: usize) -> Option<&'static str> {
+        refused::reason(self.file.tests.get(case)?)
+    }
+
     /// Whether a case may be run against a deployment.
     #[must_use]
     pub fn suits(&self, case: usize, deployment: &Deployment) -> bool {

@@ -23,16 +23,36 @@ const CASES: &str = r#"{"tests": [
      "hosts": [{"type": "hostname", "host": "b", "port": 1}], "auth": null, "options": null}
 ]}"#;
 
+/// A case that asks for a transaction and for a server that nobody has.
+const REFUSED: &str = r#"{"description": "made up", "schemaVersion": "1.0",
+    "runOnRequirements": [{"minServerVersion": "99.0"}],
+    "tests": [{"description": "commit", "operations": [
+        {"name": "commitTransaction", "object": "session0"}
+    ]}]
+}"#;
+
 /// Runs the suite, whose only file has this content, and returns what was told while it ran, too.
 fn run(content: Option<&str>, skips: &str, case: Option<&str>) -> (Run, Vec<CaseReport>) {
+    let file = content.map(|content| (SUITE, content));
+    run_all(&[SUITE], (file, skips), case)
+}
+
+/// Runs these suites, all if there is none, of which one has a file.
+fn run_all(
+    suites: &[&str],
+    (file, skips): (Option<(&str, &str)>, &str),
+    case: Option<&str>,
+) -> (Run, Vec<CaseReport>) {
     let folder = TempDir::new().unwrap();
-    let suite = folder.path().join("connection-string/tests");
-    fs::create_dir_all(&suite).unwrap();
-    if let Some(content) = content {
-        fs::write(suite.join("made-up.json"), content).unwrap();
+    let path = |suite: &str| folder.path().join(format!("{suite}/tests"));
+    fs::create_dir_all(path(SUITE)).unwrap();
+    if let Some((suite, content)) = file {
+        fs::create_dir_all(path(suite)).unwrap();
+        fs::write(path(suite).join("made-up.json"), content).unwrap();
     }
+    let suites = suites.iter().map(|&name| name.to_owned());
     let options = Options {
-        suites: suites::select(&[SUITE.to_owned()]).unwrap(),
+        suites: suites::select(&Vec::from_iter(suites)).unwrap(),
         case: case.map(str::to_owned),
         dir: SpecDir::open(folder.path()).unwrap(),
         skips: Skips::parse(skips).unwrap(),
@@ -125,6 +145,33 @@ fn a_listed_case_that_is_not_there_is_a_failure() {
         run.complaints
     );
     assert!(!run.is_good());
+}
+
+fn area(name: &str) -> String {
+    format!("[[area]]\nname = \"{name}\"\nneeds = \"more\"\n")
+}
+
+#[test]
+fn what_is_refused_by_name_is_so_whatever_else_the_case_needs() {
+    let file = Some(("sessions", REFUSED));
+    let (run, _) = run_all(&["sessions"], (file, &area("transactions")), None);
+    assert_eq!(run.report.skips("sessions"), [("transactions", 1)]);
+    assert!(run.is_good());
+    let (run, _) = run_all(&["sessions"], (file, ""), None);
+    assert_eq!(statuses(&run), [("commit", Status::Failed)]);
+}
+
+#[test]
+fn an_area_that_no_case_asks_for_is_complained_of_if_all_were_run() {
+    let skips = area("transactions") + &area("clairvoyance");
+    let file = Some(("sessions", REFUSED));
+    let (run, _) = run_all(&[], (file, &skips), None);
+    assert_eq!(run.complaints.len(), 1, "{:?}", run.complaints);
+    assert!(run.complaints[0].contains("clairvoyance"));
+    for (suites, case) in [(&["sessions"][..], None), (&[], Some("commit"))] {
+        let (run, _) = run_all(suites, (file, &skips), case);
+        assert!(run.complaints.is_empty(), "{:?}", run.complaints);
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use crate::dir::SpecFile;
 use crate::json::{field, text};
 use crate::report::{CaseReport, Status, full_name};
 use crate::suites::{Format, Suite};
-use crate::unified::UnifiedFile;
+use crate::unified::{Outcome, UnifiedFile};
 
 /// A case's names.
 #[derive(Clone, Debug)]
@@ -203,6 +203,11 @@ impl Planner<'_> {
         if let Some(reason) = file.skip_reason(*index) {
             let reason = format!("the case says: {reason}");
             return self.settle(&name, Status::Skipped, Some(reason));
+        }
+        if let Some(area) = file.refused(*index) {
+            let outcome = Outcome::Skipped(area.to_owned());
+            let (status, reason) = judge::unified(case.claim, &name, &outcome, &self.options.skips);
+            return self.settle(&name, status, reason);
         }
         let suits = |place: &Place| {
             let is_for = match place {

@@ -1,4 +1,5 @@
-//! What is refused as a whole, by name: areas that are no part of this client.
+//! What is refused as a whole, by name: areas that are no part of this client. Those that have
+//! entities of their own are refused where one is used.
 
 use super::schema::{Operation, Test};
 

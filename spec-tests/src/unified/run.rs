@@ -16,7 +16,7 @@ use super::logs::Logs;
 use super::schema::{File, Operation, Test};
 use super::spans::Spans;
 use super::stop::{Problem, Run, Stop};
-use super::{Failure, Outcome, refused};
+use super::{Failure, Outcome};
 
 /// How long all operations of a case may take together.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -33,9 +33,6 @@ pub(super) fn case(file: &File, case: usize, around: (&Deployment, &ExtraOptions
             diff: None,
         });
     };
-    if let Some(reason) = refused::reason(test) {
-        return Outcome::Skipped(reason.to_owned());
-    }
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -48,15 +45,12 @@ pub(super) fn case(file: &File, case: usize, around: (&Deployment, &ExtraOptions
     };
     let (logs, spans) = (Logs::default(), Spans::default());
     let (deployment, extra) = around;
+    let sets_fail_point = |operation: &Operation| operation.name == "failPoint";
     let uses_fail_points = test.operations.iter().any(sets_fail_point);
     let observed = (logs.clone(), spans.clone());
     let case = Case::new(deployment, extra, observed, uses_fail_points);
     let subscriber = tracing_subscriber::registry().with(logs).with(spans);
     tracing::subscriber::with_default(subscriber, || runtime.block_on(run(&case, file, test)))
-}
-
-fn sets_fail_point(operation: &Operation) -> bool {
-    ["failPoint", "targetedFailPoint"].contains(&operation.name.as_str())
 }
 
 fn failed(problem: Problem) -> Outcome {

@@ -119,10 +119,6 @@ async fn assert_other(case: &Arc<Case>, name: &str, mut arguments: Arguments) ->
                 format!("the index {index} exists: {exists}, not {wanted}")
             })?;
         }
-        "targetedFailPoint" => {
-            return Err(Stop::skip("transactions"));
-        }
-        "loop" => return Err(Stop::skip("the deprecated operation loop")),
         other => return Err(Stop::fail(format!("there is no operation {other}"))),
     }
     arguments.finish()
@@ -179,11 +175,7 @@ fn assert_session(case: &Case, name: &str, args: &mut Arguments) -> Run {
         "assertSessionNotDirty" => !session.is_dirty(),
         // Without transactions no session is ever pinned, or in one.
         "assertSessionUnpinned" => true,
-        "assertSessionPinned" => return Err(Stop::skip("transactions")),
-        "assertSessionTransactionState" => match args.text("state").required("state")?.as_str() {
-            "none" => true,
-            _ => return Err(Stop::skip("transactions")),
-        },
+        "assertSessionTransactionState" => args.text("state").required("state")? == "none",
         other => return Err(Stop::fail(format!("there is no operation {other}"))),
     };
     ensure(holds, || "it does not hold".to_owned())

@@ -5,7 +5,6 @@ use mongo_client::ClientSession;
 use crate::unified::arguments::Arguments;
 use crate::unified::case::{Yield, unsupported};
 use crate::unified::errors::Op;
-use crate::unified::stop::Stop;
 
 /// Performs an operation.
 pub(in crate::unified) fn perform(
@@ -23,9 +22,6 @@ pub(in crate::unified) fn perform(
             arguments.finish()?;
             let time = session.snapshot_time()?;
             Ok(time.map_or(Yield::Nothing, |time| Yield::Value(time.into())))
-        }
-        "startTransaction" | "commitTransaction" | "abortTransaction" | "withTransaction" => {
-            Err(Stop::skip("transactions").into())
         }
         other => Err(unsupported(other, "a session").into()),
     }
