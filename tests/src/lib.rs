@@ -1,6 +1,7 @@
 //! What the integration tests have in common: a replica set that many tests share, databases of
 //! their own on it, and a few writes.
 
+pub mod batch;
 pub mod certificates;
 pub mod defects;
 pub mod fail_point;

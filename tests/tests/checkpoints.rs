@@ -6,6 +6,7 @@
 )]
 
 use bson::rawdoc;
+use integration_tests::batch;
 use integration_tests::fail_point::FailPoint;
 use integration_tests::{
     id_of, insert, own_database, place, run, shared_client, shared_set, within,
@@ -191,8 +192,7 @@ async fn a_router_that_was_reached_directly_tells_the_cluster_too() {
     let cluster = bson::oid::ObjectId::new();
     server.always("find", move |_| {
         let version = rawdoc! { "_id": 1, "clusterId": cluster };
-        let cursor = rawdoc! { "id": 0_i64, "ns": "config.version", "firstBatch": [version] };
-        Answer::reply(rawdoc! { "cursor": cursor, "ok": 1.0 })
+        Answer::reply(batch::first(0, [version]))
     });
     server.always("aggregate", |_| {
         let cursor = rawdoc! {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use bson::{RawArrayBuf, RawDocumentBuf, cstr, rawdoc};
+use integration_tests::batch;
 use integration_tests::fail_point::FailPoint;
 use integration_tests::recorder::{Counts, heard, replies, sent};
 use integration_tests::{own_database, shared_client, within};
@@ -300,14 +301,8 @@ async fn a_batch_that_a_busy_server_refused_is_asked_for_again() {
     assert_eq!(cursors, [cursors[0]; 3]);
 }
 
-fn batch(key: &str, id: i64, documents: &[i32]) -> RawDocumentBuf {
-    let documents: RawArrayBuf = documents.iter().map(|id| rawdoc! { "_id": *id }).collect();
-    let mut cursor = rawdoc! { "id": id, "ns": "d.things" };
-    match key {
-        "firstBatch" => cursor.append(cstr!("firstBatch"), documents),
-        _ => cursor.append(cstr!("nextBatch"), documents),
-    }
-    rawdoc! { "cursor": cursor, "ok": 1.0 }
+fn things(ids: std::ops::Range<i32>) -> impl Iterator<Item = RawDocumentBuf> {
+    ids.map(|id| rawdoc! { "_id": id })
 }
 
 /// Two members; the cursor is on the secondary.
@@ -320,15 +315,12 @@ async fn all_that_concerns_a_cursor_goes_to_its_own_server() {
     let (first, second) = (primary.address(), secondary.address());
     primary.set_hello(HelloScript::primary("rs0", &first, &[&first, &second]));
     static NEXT: AtomicI64 = AtomicI64::new(0);
-    secondary.always("find", |_| Answer::reply(batch("firstBatch", 41, &[0, 1])));
+    secondary.always("find", |_| Answer::reply(batch::first(41, things(0..2))));
     secondary.always("getMore", |_| {
         // The server may give the cursor another number.
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
-        Answer::reply(batch(
-            "nextBatch",
-            42 + next,
-            &[i32::try_from(next + 2).unwrap()],
-        ))
+        let id = i32::try_from(next + 2).unwrap();
+        Answer::reply(batch::next(42 + next, things(id..id + 1)))
     });
     let client = Client::new(&format!("mongodb://{first},{second}/?replicaSet=rs0")).unwrap();
     let preference = ReadPreference {
@@ -373,8 +365,8 @@ async fn a_comment_is_not_sent_to_a_server_that_does_not_know_it() {
         HelloScript::primary("rs0", me, &[me]).with("maxWireVersion", 8)
     })
     .unwrap();
-    server.always("find", |_| Answer::reply(batch("firstBatch", 41, &[])));
-    server.always("getMore", |_| Answer::reply(batch("nextBatch", 0, &[])));
+    server.always("find", |_| Answer::reply(batch::first(41, [])));
+    server.always("getMore", |_| Answer::reply(batch::next(0, [])));
     let client = Client::new(&server.uri()).unwrap();
     let command = rawdoc! { "find": "things" };
     let find = client
@@ -412,7 +404,7 @@ async fn closing_that_is_given_up_kills_the_cursor_all_the_same() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cursor_that_the_server_does_not_know_is_not_killed() {
     let server = ScriptedServer::start(|me| HelloScript::primary("rs0", me, &[me])).unwrap();
-    server.always("find", |_| Answer::reply(batch("firstBatch", 41, &[])));
+    server.always("find", |_| Answer::reply(batch::first(41, [])));
     server.always("getMore", |_| Answer::error(43, "CursorNotFound", &[]));
     let client = Client::new(&server.uri()).unwrap();
     let command = rawdoc! { "find": "things" };
@@ -428,7 +420,7 @@ async fn a_cursor_that_the_server_does_not_know_is_not_killed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn closing_gives_a_silent_server_up() {
     let server = ScriptedServer::start(|me| HelloScript::primary("rs0", me, &[me])).unwrap();
-    server.always("find", |_| Answer::reply(batch("firstBatch", 41, &[])));
+    server.always("find", |_| Answer::reply(batch::first(41, [])));
     server.always("killCursors", |_: &Received| Answer::silence());
     let client = Client::new(&server.uri()).unwrap();
     let command = rawdoc! { "find": "things" };

@@ -9,8 +9,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::{RawArrayBuf, RawDocumentBuf, cstr, rawdoc};
+use bson::rawdoc;
 use futures_util::FutureExt as _;
+use integration_tests::batch::{self, event};
 use integration_tests::defects::beside;
 use integration_tests::recorder::Recorder;
 use integration_tests::{
@@ -119,31 +120,17 @@ async fn it_works_through_a_failover() {
     assert_eq!(next(&mut stream).await, 1);
 }
 
-fn reply(id: i32) -> RawDocumentBuf {
-    let event =
-        rawdoc! { "_id": { "_data": id }, "operationType": "insert", "documentKey": { "_id": id } };
-    let mut cursor = rawdoc! { "id": 7_i64, "ns": "test.things" };
-    cursor.append(
-        cstr!("nextBatch"),
-        [event].into_iter().collect::<RawArrayBuf>(),
-    );
-    rawdoc! { "cursor": cursor, "ok": 1.0 }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_does_not_stream_or_stops_is_asked_as_usual() {
     let server = ScriptedServer::start(|me| HelloScript::primary("rs0", me, &[me])).unwrap();
-    server.always("aggregate", |_| {
-        let cursor = rawdoc! { "id": 7_i64, "ns": "test.things", "firstBatch": [] };
-        Answer::reply(rawdoc! { "cursor": cursor, "ok": 1.0 })
-    });
+    server.always("aggregate", |_| Answer::reply(batch::first(7, [])));
     // None unasked, then two, then one, then silence.
-    server.once("getMore", Answer::reply(reply(1)));
+    server.once("getMore", Answer::reply(batch::next(7, [event(1)])));
     let chain = Answer::silence()
-        .then_reply_with_more(reply(2))
-        .then_reply_with_more(reply(3));
-    server.once("getMore", chain.then_reply(reply(4)));
-    server.once("getMore", Answer::reply(reply(5)));
+        .then_reply_with_more(batch::next(7, [event(2)]))
+        .then_reply_with_more(batch::next(7, [event(3)]));
+    server.once("getMore", chain.then_reply(batch::next(7, [event(4)])));
+    server.once("getMore", Answer::reply(batch::next(7, [event(5)])));
     server.always("getMore", |_| Answer::silence());
     let client = Client::new(&server.uri()).unwrap();
     let mut stream = within(client.database("test").watch().exhaust(true))
@@ -168,17 +155,14 @@ async fn a_server_that_does_not_stream_or_stops_is_asked_as_usual() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chain_that_ends_for_want_of_time_is_begun_again() {
     let server = ScriptedServer::start(|me| HelloScript::primary("rs0", me, &[me])).unwrap();
-    server.always("aggregate", |_| {
-        let cursor = rawdoc! { "id": 7_i64, "ns": "test.things", "firstBatch": [] };
-        Answer::reply(rawdoc! { "cursor": cursor, "ok": 1.0 })
-    });
+    server.always("aggregate", |_| Answer::reply(batch::first(7, [])));
     let overloaded = rawdoc! {
         "ok": 0.0, "code": 462, "errmsg": "too busy",
         "errorLabels": ["SystemOverloadedError", "RetryableError"], "baseBackoffMS": 1,
     };
-    let chain = Answer::silence().then_reply_with_more(reply(1));
+    let chain = Answer::silence().then_reply_with_more(batch::next(7, [event(1)]));
     server.once("getMore", chain.then_reply(overloaded));
-    server.once("getMore", Answer::reply(reply(2)));
+    server.once("getMore", Answer::reply(batch::next(7, [event(2)])));
     server.always("getMore", |_| Answer::silence());
     let client = Client::new(&server.uri()).unwrap();
     let mut stream = within(client.database("test").watch().exhaust(true))

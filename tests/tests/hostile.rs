@@ -8,7 +8,8 @@
 
 use std::time::{Duration, Instant};
 
-use bson::{RawArrayBuf, RawDocumentBuf, cstr, rawdoc};
+use bson::{RawDocumentBuf, rawdoc};
+use integration_tests::batch::{self, event};
 use integration_tests::defects::beside;
 use integration_tests::{PATIENCE, id_of, within};
 use mongo_client::change_stream::{StreamError, StreamEvent};
@@ -18,28 +19,8 @@ use testbed::scripted::{Answer, HelloScript, Received, ScriptedServer};
 /// A primary that opens a change stream with an empty batch.
 fn primary() -> ScriptedServer {
     let server = ScriptedServer::start(|me| HelloScript::primary("rs0", me, &[me])).unwrap();
-    server.always("aggregate", |_| Answer::reply(cursor("firstBatch", [])));
+    server.always("aggregate", |_| Answer::reply(batch::first(77, [])));
     server
-}
-
-fn cursor(batch: &str, events: impl IntoIterator<Item = RawDocumentBuf>) -> RawDocumentBuf {
-    let mut cursor = rawdoc! { "id": 77_i64, "ns": "test.things" };
-    let key = if batch == "firstBatch" {
-        cstr!("firstBatch")
-    } else {
-        cstr!("nextBatch")
-    };
-    cursor.append(key, events.into_iter().collect::<RawArrayBuf>());
-    rawdoc! { "cursor": cursor, "ok": 1.0 }
-}
-
-fn event(id: i32) -> RawDocumentBuf {
-    rawdoc! {
-        "_id": { "_data": format!("{id:08}") },
-        "operationType": "insert",
-        "ns": { "db": "test", "coll": "things" },
-        "documentKey": { "_id": id },
-    }
 }
 
 async fn watch(server: &ScriptedServer) -> (Client, ChangeStream) {
@@ -64,7 +45,7 @@ fn named(received: &[Received], name: &str) -> usize {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_malformed_event_is_one_error_with_its_offset_behind_the_events_before_it() {
     let server = primary();
-    let mut reply = cursor("nextBatch", [event(1), event(2)]).into_bytes();
+    let mut reply = batch::next(77, [event(1), event(2)]).into_bytes();
     // The second event's length now reaches beyond the batch.
     let marker = b"\x031\0";
     let at = reply
@@ -102,7 +83,7 @@ async fn an_event_without_a_token_is_an_error_and_the_stream_is_closed() {
     let nameless = rawdoc! { "operationType": "insert" };
     server.once(
         "getMore",
-        Answer::reply(cursor("nextBatch", [event(1), nameless, event(3)])),
+        Answer::reply(batch::next(77, [event(1), nameless, event(3)])),
     );
     server.always("getMore", |_| Answer::silence());
     let (_client, mut stream) = watch(&server).await;
@@ -211,11 +192,9 @@ async fn hostile_bytes_are_one_error_and_no_panic() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_goes_silent_is_given_up_and_the_stream_resumes() {
     let server = primary();
-    server.once("getMore", Answer::reply(cursor("nextBatch", [event(1)])));
+    server.once("getMore", Answer::reply(batch::next(77, [event(1)])));
     server.once("getMore", Answer::silence());
-    server.always("getMore", |_| {
-        Answer::reply(cursor("nextBatch", [event(2)]))
-    });
+    server.always("getMore", |_| Answer::reply(batch::next(77, [event(2)])));
     let client = Client::new(&server.uri()).unwrap();
     let config = mongo_client::change_stream::StreamConfig {
         get_more_margin: Duration::from_millis(300),
@@ -255,7 +234,7 @@ async fn a_server_that_goes_silent_is_given_up_and_the_stream_resumes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_server_that_answers_at_once_makes_no_busy_loop() {
     let server = primary();
-    server.always("getMore", |_| Answer::reply(cursor("nextBatch", [])));
+    server.always("getMore", |_| Answer::reply(batch::next(77, [])));
     let (_client, mut stream) = watch(&server).await;
     let limit = Duration::from_secs(1);
     assert!(
@@ -272,10 +251,8 @@ async fn an_idle_server_that_answers_at_once_makes_no_busy_loop() {
 async fn an_aggregate_that_is_never_answered_is_given_up() {
     let server = primary();
     server.once("getMore", Answer::error(43, "CursorNotFound", &[]));
-    server.always("getMore", |_| {
-        Answer::reply(cursor("nextBatch", [event(1)]))
-    });
-    server.once("aggregate", Answer::reply(cursor("firstBatch", [])));
+    server.always("getMore", |_| Answer::reply(batch::next(77, [event(1)])));
+    server.once("aggregate", Answer::reply(batch::first(77, [])));
     server.once("aggregate", Answer::silence());
     let client = Client::new(&server.uri()).unwrap();
     let config = mongo_client::change_stream::StreamConfig {

@@ -6,7 +6,8 @@
 use std::time::{Duration, Instant};
 
 use bson::oid::ObjectId;
-use bson::{RawArrayBuf, RawDocumentBuf, cstr, rawdoc};
+use bson::rawdoc;
+use integration_tests::batch;
 use integration_tests::recorder::{Recorder, listen};
 use integration_tests::{PATIENCE, within};
 use mongo_client::events::{CloseReason, CmapEvent, CommandEvent};
@@ -46,17 +47,6 @@ fn cleared(recorder: &Recorder) -> Vec<CmapEvent> {
     let mut events = recorder.pool_events();
     events.retain(|event| matches!(event, CmapEvent::PoolCleared { .. }));
     events
-}
-
-fn cursor(batch: &str, id: i64) -> RawDocumentBuf {
-    let mut cursor = rawdoc! { "id": id, "ns": "test.things" };
-    let key = if batch == "firstBatch" {
-        cstr!("firstBatch")
-    } else {
-        cstr!("nextBatch")
-    };
-    cursor.append(key, RawArrayBuf::new());
-    rawdoc! { "cursor": cursor, "ok": 1.0 }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -253,7 +243,7 @@ async fn a_cursor_keeps_its_connection_until_it_is_closed() {
         (Answer::silence().then_close(), 0, vec![CloseReason::Error]),
     ] {
         let server = balancer();
-        server.always("find", |_| Answer::reply(cursor("firstBatch", 7)));
+        server.always("find", |_| Answer::reply(batch::first(7, [])));
         server.once("getMore", answer);
         let (client, recorder) = client(&server, "");
         let command = rawdoc! { "find": "things" };
@@ -278,7 +268,7 @@ async fn a_cursor_keeps_its_connection_until_it_is_closed() {
 async fn who_waits_in_vain_is_told_what_the_connections_are_in_use_for() {
     let server = balancer();
     for opens in ["find", "aggregate"] {
-        server.always(opens, |_| Answer::reply(cursor("firstBatch", 7)));
+        server.always(opens, |_| Answer::reply(batch::first(7, [])));
     }
     server.always("getMore", |_| Answer::silence());
     server.always("sleep", |_| Answer::silence());
@@ -310,11 +300,11 @@ async fn who_waits_in_vain_is_told_what_the_connections_are_in_use_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_stream_stays_on_its_connection() {
     let server = balancer();
-    server.always("aggregate", |_| Answer::reply(cursor("firstBatch", 7)));
+    server.always("aggregate", |_| Answer::reply(batch::first(7, [])));
     server.always("getMore", |_| {
         Answer::silence()
             .then_wait(Duration::from_millis(5))
-            .then_reply(cursor("nextBatch", 7))
+            .then_reply(batch::next(7, []))
     });
     let (client, recorder) = client(&server, "");
     let things = client.database("test").collection("things");

@@ -9,6 +9,7 @@
 use std::time::{Duration, Instant};
 
 use bson::{RawArrayBuf, RawDocumentBuf, cstr, rawdoc};
+use integration_tests::batch;
 use integration_tests::fail_point::FailPoint;
 use integration_tests::recorder::Recorder;
 use integration_tests::{own_database, shared_client, shared_set, within};
@@ -224,12 +225,8 @@ async fn a_retry_goes_to_another_router() {
     let routers: Vec<_> = (0..2)
         .map(|_| ScriptedServer::start(|_| HelloScript::mongos()).unwrap())
         .collect();
-    let found = || {
-        let cursor = rawdoc! { "id": 0_i64, "ns": "d.things", "firstBatch": [] };
-        Answer::reply(rawdoc! { "cursor": cursor, "ok": 1.0 })
-    };
     routers[0].always("find", |_| Answer::error(6, "HostUnreachable", &[]));
-    routers[1].always("find", move |_| found());
+    routers[1].always("find", |_| Answer::reply(batch::first(0, [])));
     let uri = format!(
         "mongodb://{},{}/",
         routers[0].address(),

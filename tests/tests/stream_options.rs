@@ -4,7 +4,8 @@
 
 use std::time::{Duration, Instant};
 
-use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, rawdoc};
+use bson::{RawDocument, RawDocumentBuf, rawdoc};
+use integration_tests::batch::{self, event};
 use integration_tests::fail_point::FailPoint;
 use integration_tests::recorder::heard;
 use integration_tests::{id_of, insert, own_database, shared_client, within};
@@ -221,19 +222,7 @@ async fn an_error_of_the_resume_behind_a_lapse_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_busy_server_is_asked_for_the_same_batch_again() {
     let server = ScriptedServer::start(|me| HelloScript::primary("rs0", me, &[me])).unwrap();
-    let batch = |key: &std::ffi::CStr, documents: &[i32]| {
-        let documents: RawArrayBuf = documents
-            .iter()
-            .map(|id| rawdoc! { "_id": { "t": *id }, "documentKey": { "_id": *id } })
-            .collect();
-        let mut cursor = rawdoc! { "id": 7_i64, "ns": "d.things" };
-        cursor.append(
-            bson::raw::CString::try_from(key.to_str().unwrap()).unwrap(),
-            documents,
-        );
-        Answer::reply(rawdoc! { "cursor": cursor, "ok": 1.0 })
-    };
-    server.once("aggregate", batch(c"firstBatch", &[]));
+    server.once("aggregate", Answer::reply(batch::first(7, [])));
     let labels = [
         "SystemOverloadedError",
         "RetryableError",
@@ -242,7 +231,7 @@ async fn a_busy_server_is_asked_for_the_same_batch_again() {
     for _ in 0..2 {
         server.once("getMore", Answer::error(462, "Busy", &labels));
     }
-    server.once("getMore", batch(c"nextBatch", &[1]));
+    server.once("getMore", Answer::reply(batch::next(7, [event(1)])));
     server.always("getMore", |_| Answer::silence());
     let options = ClientOptions::parse(&server.uri()).unwrap().jitter(|| 0.1);
     let client = Client::with_options(options).unwrap();

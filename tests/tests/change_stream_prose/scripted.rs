@@ -1,6 +1,7 @@
 //! The prose tests that need a server which no real one can be made to be.
 
-use bson::{RawArrayBuf, RawDocumentBuf, rawdoc};
+use bson::rawdoc;
+use integration_tests::batch::{self, event};
 use integration_tests::{id_of, within};
 use mongo_client::change_stream::{StreamError, StreamEvent};
 use mongo_client::uri::{ReadPreference, ReadPreferenceMode};
@@ -9,29 +10,16 @@ use testbed::scripted::{Answer, HelloScript, ScriptedServer};
 
 use crate::deployment::next;
 
-fn cursor(events: impl IntoIterator<Item = RawDocumentBuf>, first: bool) -> Answer {
-    let events = events.into_iter().collect::<RawArrayBuf>();
-    let mut cursor = rawdoc! { "id": 7_i64, "ns": "test.things" };
-    let key = if first {
-        bson::cstr!("firstBatch")
-    } else {
-        bson::cstr!("nextBatch")
-    };
-    cursor.append(key, events);
-    Answer::reply(rawdoc! { "cursor": cursor, "ok": 1.0 })
-}
-
-fn event(id: i32) -> RawDocumentBuf {
-    rawdoc! { "_id": { "_data": id }, "operationType": "insert", "documentKey": { "_id": id } }
-}
-
 /// The client's half: servers of this version no longer let it come so far.
 pub(crate) async fn prose_02() {
     let server = ScriptedServer::start(|me| HelloScript::primary("rs0", me, &[me])).unwrap();
-    server.always("aggregate", |_| cursor([], true));
+    server.always("aggregate", |_| Answer::reply(batch::first(7, [])));
     server.once(
         "getMore",
-        cursor([event(1), rawdoc! { "operationType": "insert" }], false),
+        Answer::reply(batch::next(
+            7,
+            [event(1), rawdoc! { "operationType": "insert" }],
+        )),
     );
     let client = Client::new(&server.uri()).unwrap();
     let mut stream = within(client.database("test").watch()).await.unwrap();
@@ -70,7 +58,7 @@ pub(crate) async fn prose_06() {
     };
     primary_is(0);
     for server in &servers {
-        server.always("aggregate", |_| cursor([], true));
+        server.always("aggregate", |_| Answer::reply(batch::first(7, [])));
         server.always("getMore", |_| {
             let error = Answer::silence().then_hold("failover");
             error.then_reply(rawdoc! {

@@ -1,7 +1,8 @@
 //! Reauthentication (error 391) where MONGODB-OIDC alone does not show it: other mechanisms, change
 //! streams.
 
-use bson::{RawArrayBuf, RawDocumentBuf, rawdoc};
+use bson::{RawDocumentBuf, rawdoc};
+use integration_tests::batch::{self, event};
 use integration_tests::id_of;
 use mongo_client::Client;
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
@@ -38,16 +39,6 @@ async fn every_mechanism_authenticates_again_and_the_command_is_sent_again_once(
     assert_eq!(count("saslStart"), 3);
 }
 
-fn batch(key: &str, ids: impl IntoIterator<Item = i32>) -> RawDocumentBuf {
-    let event = |id| {
-        rawdoc! { "_id": { "_data": id }, "operationType": "insert", "documentKey": { "_id": id } }
-    };
-    let events: RawArrayBuf = ids.into_iter().map(event).collect();
-    let mut cursor = rawdoc! { "id": 7_i64, "ns": "db.c" };
-    cursor.append(bson::raw::CString::try_from(key).unwrap(), events);
-    rawdoc! { "cursor": cursor, "ok": 1.0 }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_stream_goes_on_with_its_cursor() {
     for exhaust in [false, true] {
@@ -58,16 +49,16 @@ async fn a_change_stream_goes_on_with_its_cursor() {
         let client = Client::with_options(options).unwrap();
         let error = rawdoc! { "ok": 0.0, "code": 391, "errmsg": "again" };
         server.once("aggregate", expired());
-        server.once("aggregate", Answer::reply(batch("firstBatch", [])));
+        server.once("aggregate", Answer::reply(batch::first(7, [])));
         if exhaust {
             // The server says so in the middle of what it sends unasked.
-            let first = Answer::silence().then_reply_with_more(batch("nextBatch", [1]));
+            let first = Answer::silence().then_reply_with_more(batch::next(7, [event(1)]));
             server.once("getMore", first.then_reply(error));
         } else {
-            server.once("getMore", Answer::reply(batch("nextBatch", [1])));
+            server.once("getMore", Answer::reply(batch::next(7, [event(1)])));
             server.once("getMore", Answer::reply(error));
         }
-        server.once("getMore", Answer::reply(batch("nextBatch", [2])));
+        server.once("getMore", Answer::reply(batch::next(7, [event(2)])));
         server.always("getMore", |_| Answer::silence());
         let collection = client.database("db").collection("c");
         let watch = collection.watch().exhaust(exhaust);

@@ -1,6 +1,7 @@
 //! The declaration of a server API on every command, whoever sends it.
 
-use bson::{RawArrayBuf, cstr, rawdoc};
+use bson::rawdoc;
+use integration_tests::batch;
 use integration_tests::{PATIENCE, within};
 use mongo_client::{Client, ClientOptions, ServerApi, ServerApiVersion};
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
@@ -17,16 +18,8 @@ fn strict() -> ServerApi {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_declares_it_and_legacy_hello_is_never_used() {
     let server = ScriptedServer::start(|me| HelloScript::primary("rs0", me, &[me])).unwrap();
-    for (command, batch) in [
-        ("aggregate", cstr!("firstBatch")),
-        ("getMore", cstr!("nextBatch")),
-    ] {
-        server.always(command, move |_| {
-            let mut cursor = rawdoc! { "id": 7_i64, "ns": "test.c" };
-            cursor.append(batch, RawArrayBuf::new());
-            Answer::reply(rawdoc! { "cursor": cursor, "ok": 1.0 })
-        });
-    }
+    server.always("aggregate", |_| Answer::reply(batch::first(7, [])));
+    server.always("getMore", |_| Answer::reply(batch::next(7, [])));
     server.always("saslStart", |_| {
         let payload = bson::Binary {
             subtype: bson::spec::BinarySubtype::Generic,

@@ -1,6 +1,7 @@
 //! Causal Consistency, "Test Plan".
 
 use bson::{RawDocument, RawDocumentBuf, Timestamp, rawdoc};
+use integration_tests::batch;
 use integration_tests::recorder::{heard, listen};
 use integration_tests::{own_database, within};
 use mongo_client::uri::{ReadConcern, ReadConcernLevel};
@@ -174,11 +175,7 @@ async fn a_read_concern_in_the_command_itself_is_the_callers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn prose_7_and_11_a_deployment_without_a_time_is_told_none() {
     let server = ScriptedServer::start(|_| HelloScript::standalone()).unwrap();
-    server.always("find", |_| {
-        Answer::reply(rawdoc! {
-            "cursor": { "id": 0_i64, "ns": "d.things", "firstBatch": [] }, "ok": 1.0,
-        })
-    });
+    server.always("find", |_| Answer::reply(batch::first(0, [])));
     let (client, recorder) = listen(&server.uri());
     let session = start(&client, Some(true));
     let time = Timestamp {
