@@ -137,15 +137,17 @@ async fn a_command_that_is_given_up_or_cut_off_has_failed() {
     assert_eq!(failure(given_up), CommandFailure::Cancelled);
     assert!(matches!(failure(cut), CommandFailure::Client(_)));
     // Both connections are closed: nobody knows what would come over them next.
-    let is_closed = |event: &&Event| {
-        let Event::Cmap { event, .. } = event else {
-            return false;
-        };
-        matches!(event, CmapEvent::ConnectionClosed { .. })
-    };
     recorder
-        .wait_for(|events| events.iter().filter(is_closed).count() == 2)
+        .wait_for(|events| Counts::of(events).closed == 2)
         .await;
+    let reasons = recorder
+        .pool_events()
+        .into_iter()
+        .filter_map(|event| match event {
+            CmapEvent::ConnectionClosed { reason, .. } => Some(reason),
+            _ => None,
+        });
+    assert_eq!(Vec::from_iter(reasons), [CloseReason::Error; 2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
