@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{LazyLock, Once};
 
+use testbed::journal::Journal;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
-static RECORDS: Mutex<Vec<Record>> = Mutex::new(Vec::new());
+static RECORDS: LazyLock<Journal<Vec<Record>>> = LazyLock::new(Journal::default);
 
 /// One record.
 #[derive(Clone, Debug)]
@@ -34,11 +36,8 @@ impl Record {
 /// # Panics
 /// When another subscriber is there already.
 pub fn open() {
-    static OPENED: OnceLock<()> = OnceLock::new();
-    OPENED.get_or_init(|| {
-        let subscriber = tracing_subscriber::registry().with(Keeper);
-        tracing::subscriber::set_global_default(subscriber).expect("the only subscriber");
-    });
+    static OPENED: Once = Once::new();
+    OPENED.call_once(|| tracing_subscriber::registry().with(Keeper).init());
 }
 
 /// The records of one topology so far, under targets that end so.
@@ -48,11 +47,7 @@ pub fn of(topology: u64, target: &str) -> Vec<Record> {
     let is_wanted = |record: &&Record| {
         record.target.ends_with(target) && record.fields.get("topologyId") == Some(&topology)
     };
-    records().iter().filter(is_wanted).cloned().collect()
-}
-
-fn records() -> MutexGuard<'static, Vec<Record>> {
-    RECORDS.lock().unwrap_or_else(PoisonError::into_inner)
+    RECORDS.read().iter().filter(is_wanted).cloned().collect()
 }
 
 struct Keeper;
@@ -63,11 +58,12 @@ impl<S: Subscriber> Layer<S> for Keeper {
         if metadata.target().starts_with("mongo_client") {
             let mut fields = Fields(BTreeMap::new());
             event.record(&mut fields);
-            records().push(Record {
+            let record = Record {
                 target: metadata.target(),
                 level: *metadata.level(),
                 fields: fields.0,
-            });
+            };
+            RECORDS.write(|records| records.push(record));
         }
     }
 }

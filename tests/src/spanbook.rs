@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{LazyLock, OnceLock};
-use std::time::Duration;
+use std::sync::{LazyLock, Once};
 
 use testbed::journal::Journal;
 use tracing::field::{Field, Visit};
@@ -11,11 +10,11 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::PATIENCE;
 
 static SPANS: LazyLock<Journal<Vec<Kept>>> = LazyLock::new(Journal::default);
-
-/// How long is waited for what is to happen at some time.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One span.
 #[derive(Clone, Debug)]
@@ -57,11 +56,8 @@ impl Kept {
 /// # Panics
 /// When another subscriber is there already.
 pub fn open() {
-    static OPENED: OnceLock<()> = OnceLock::new();
-    OPENED.get_or_init(|| {
-        let subscriber = tracing_subscriber::registry().with(Keeper);
-        tracing::subscriber::set_global_default(subscriber).expect("the only subscriber");
-    });
+    static OPENED: Once = Once::new();
+    OPENED.call_once(|| tracing_subscriber::registry().with(Keeper).init());
 }
 
 /// The spans of one topology so far.

@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bson::rawdoc;
-use integration_tests::{own_database, shared_client, shared_set};
+use integration_tests::{PATIENCE, own_database, shared_client, shared_set};
 use mongo_client::Client;
 use mongo_client::change_stream::{Checkpoint, ResumePoint, StreamIdentity, WatchTarget};
 use mongo_client::checkpoint::{CheckpointStore, CollectionStore, FileStore};
@@ -29,9 +29,6 @@ const DATABASE: &str = "CHECKPOINT_CRASH_DATABASE";
 
 /// How many processes are killed.
 const KILLS: u32 = 200;
-
-/// Nothing here takes longer unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The `number`th checkpoint. Some are small, some take several writes of the system.
 fn checkpoint(number: i32) -> Checkpoint {
@@ -119,25 +116,45 @@ fn moment(random: &mut fastrand::Rng) -> Duration {
     Duration::from_micros(random.u64(0..8_000))
 }
 
-#[tokio::test]
-async fn a_file_survives_every_moment_of_a_save() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = FileStore::new(folder.path().join("a"));
-    let mut random = fastrand::Rng::with_seed(1);
-    let (mut before, mut under_way) = (0, 0);
-    for _ in 0..KILLS {
-        let helper = helper("save_to_a_file").env(FILE, store.path()).spawn();
-        let reported = kill_while_it_saves(helper.unwrap(), moment(&mut random));
-        let kept = kept(&store).await;
+/// What was found behind the kills so far.
+#[derive(Default)]
+struct Tally {
+    /// The checkpoint that was kept last.
+    kept: i32,
+    /// How often it was the one that was being saved.
+    under_way: i32,
+}
+
+impl Tally {
+    fn add(&mut self, reported: i32, kept: i32) {
+        let before = self.kept;
         assert!(reported > before, "{reported} behind {before}");
         assert!(
             kept == reported || kept == reported + 1,
             "{kept} is kept, {reported} was reported"
         );
-        under_way += kept - reported;
-        before = kept;
+        self.under_way += kept - reported;
+        self.kept = kept;
     }
-    println!("{KILLS} kills, {before} saves, {under_way} times the one under way was kept");
+
+    fn print(&self) {
+        let Self { kept, under_way } = self;
+        println!("{KILLS} kills, {kept} saves, {under_way} times the one under way was kept");
+    }
+}
+
+#[tokio::test]
+async fn a_file_survives_every_moment_of_a_save() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = FileStore::new(folder.path().join("a"));
+    let mut random = fastrand::Rng::with_seed(1);
+    let mut tally = Tally::default();
+    for _ in 0..KILLS {
+        let helper = helper("save_to_a_file").env(FILE, store.path()).spawn();
+        let reported = kill_while_it_saves(helper.unwrap(), moment(&mut random));
+        tally.add(reported, kept(&store).await);
+    }
+    tally.print();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,7 +163,7 @@ async fn a_collection_survives_the_death_of_its_client() {
     let database = own_database(&client);
     let store = CollectionStore::new(database.collection("places"), "a");
     let mut random = fastrand::Rng::with_seed(2);
-    let (mut before, mut under_way) = (0, 0);
+    let mut tally = Tally::default();
     for kill in 0..KILLS {
         let name = format!("helper{kill}");
         let helper = helper("save_to_a_collection")
@@ -154,16 +171,9 @@ async fn a_collection_survives_the_death_of_its_client() {
             .env(DATABASE, database.name())
             .spawn();
         let reported = kill_while_it_saves(helper.unwrap(), moment(&mut random));
-        let kept = kept_in_the_end(&client, &name, &store).await;
-        assert!(reported > before, "{reported} behind {before}");
-        assert!(
-            kept == reported || kept == reported + 1,
-            "{kept} is kept, {reported} was reported"
-        );
-        under_way += kept - reported;
-        before = kept;
+        tally.add(reported, kept_in_the_end(&client, &name, &store).await);
     }
-    println!("{KILLS} kills, {before} saves, {under_way} times the one under way was kept");
+    tally.print();
 }
 
 /// What is kept once the server has nothing left to do for a client that is gone.

@@ -13,6 +13,7 @@ use bson::rawdoc;
 use futures_util::FutureExt as _;
 use integration_tests::batch::{self, event};
 use integration_tests::defects::beside;
+use integration_tests::fail_point::FailPoint;
 use integration_tests::recorder::Recorder;
 use integration_tests::{
     PATIENCE, id_of, insert, own_database, ping, shared_client, shared_set, within,
@@ -279,6 +280,7 @@ async fn exhaust_resumes_behind_what_was_received() {
         .await
         .unwrap();
     let client = Client::new(&format!("{uri}&appName=interrupted")).unwrap();
+    let control = shared_client().await;
     let database = own_database(&client);
     let (resumed, mut resumes) = tokio::sync::mpsc::unbounded_channel();
     let watch = database.collection("things").watch().exhaust(true);
@@ -290,15 +292,14 @@ async fn exhaust_resumes_behind_what_was_received() {
     let mut stream = within(watch).await.unwrap();
     for id in 0..3 {
         // The server goes through its commands for what it sends unasked, too.
-        let fail = rawdoc! {
-            "configureFailPoint": "failCommand", "mode": { "times": 1 }, "data": {
-                "failCommands": ["getMore"], "errorCode": 6, "appName": "interrupted",
-                "errorLabels": ["ResumableChangeStreamError"],
-            },
+        let data = rawdoc! {
+            "failCommands": ["getMore"], "errorCode": 6, "appName": "interrupted",
+            "errorLabels": ["ResumableChangeStreamError"],
         };
-        client.run_admin_command(&fail).await.unwrap();
+        let fail_point = FailPoint::on(&control, Some(1), data).await;
         insert(&database, "things", [id]).await;
         assert_eq!(next(&mut stream).await, id);
         within(resumes.recv()).await.unwrap();
+        fail_point.off().await.unwrap();
     }
 }

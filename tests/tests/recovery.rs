@@ -7,11 +7,11 @@
     reason = "a test fails by panicking, and says what it measured"
 )]
 
-use integration_tests::PATIENCE;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bson::{RawDocumentBuf, rawdoc};
+use integration_tests::PATIENCE;
 use mongo_client::Client;
 use testbed::cluster::{Member, ReplicaSet};
 
@@ -21,14 +21,14 @@ const DELAY: Duration = Duration::from_secs(5);
 /// A loss of the primary.
 struct Loss {
     name: &'static str,
-    strike: fn(&ReplicaSet, &Member),
+    strike: fn(&Member),
     heal: fn(&Member),
 }
 
 const LOSSES: [Loss; 3] = [
     Loss {
         name: "stepped down",
-        strike: |_, primary| {
+        strike: |primary| {
             let command = rawdoc! {
                 "replSetStepDown": 3, "secondaryCatchUpPeriodSecs": 1, "force": true,
             };
@@ -38,12 +38,12 @@ const LOSSES: [Loss; 3] = [
     },
     Loss {
         name: "frozen (SIGSTOP)",
-        strike: |_, primary| primary.pause().unwrap(),
+        strike: |primary| primary.pause().unwrap(),
         heal: |member| member.resume().unwrap(),
     },
     Loss {
         name: "killed (SIGKILL)",
-        strike: |_, primary| primary.kill().unwrap(),
+        strike: |primary| primary.kill().unwrap(),
         heal: |member| member.restart().unwrap(),
     },
 ];
@@ -53,7 +53,7 @@ fn lose(set: &ReplicaSet, loss: &Loss) -> (usize, Instant, Instant) {
     set.wait_for_secondaries().unwrap();
     let old = set.wait_for_primary().unwrap();
     let struck = Instant::now();
-    (loss.strike)(set, old);
+    (loss.strike)(old);
     set.wait_for_new_primary(old).unwrap();
     (old.index(), struck, Instant::now())
 }

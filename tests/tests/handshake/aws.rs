@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bson::{DateTime, RawDocumentBuf, rawdoc};
+use integration_tests::ping;
 use mongo_client::uri::AuthMechanism;
 use mongo_client::{AwsCredentials, AwsFault, Client, ClientOptions, Error, Misuse};
 use testbed::http::{HttpRequest, HttpService};
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
 
-use super::cloud::{Variables, binary, payload, ping, reconnect, sasl};
+use super::cloud::{Variables, binary, payload, reconnect, sasl};
 
 const ID: &str = "AKIAI44QH8DHBEXAMPLE";
 const KEY: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";

@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use bson::spec::BinarySubtype;
 use bson::{Binary, RawBsonRef, RawDocument, RawDocumentBuf, rawdoc};
-use mongo_client::{Client, ClientOptions, Error};
+use integration_tests::ping;
+use mongo_client::{Client, ClientOptions};
 use testbed::http::HttpService;
 use testbed::scripted::{Answer, Received, ScriptedServer};
-
-use super::within;
 
 pub(crate) fn binary(bytes: Vec<u8>) -> Binary {
     let subtype = BinarySubtype::Generic;
@@ -62,11 +61,6 @@ impl Variables {
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         *self.0.lock().unwrap() = set.iter().map(owned).collect();
     }
-}
-
-pub(crate) async fn ping(client: &Client) -> Result<(), Error> {
-    let pong = within(client.run_admin_command(&rawdoc! { "ping": 1 })).await;
-    pong.map(drop)
 }
 
 /// Makes the next command need a new connection.

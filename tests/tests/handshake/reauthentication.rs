@@ -3,11 +3,11 @@
 
 use bson::{RawDocumentBuf, rawdoc};
 use integration_tests::batch::{self, event};
-use integration_tests::id_of;
+use integration_tests::{id_of, ping};
 use mongo_client::Client;
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
 
-use super::cloud::{ping, sasl};
+use super::cloud::sasl;
 use super::oidc_server::{Application, Guarded, good};
 use super::within;
 

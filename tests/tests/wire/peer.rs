@@ -2,14 +2,11 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
 
 use bson::{RawDocumentBuf, rawdoc};
 use bytes::BytesMut;
-use integration_tests::shared_set;
+use integration_tests::{PATIENCE, shared_set};
 use mongo_wire::{CommandReply, Compressor, Document, Frame, Limits, Message, OpMsg};
-
-const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) fn address() -> String {
     shared_set().primary().unwrap().address().to_owned()
