@@ -161,6 +161,10 @@ impl Case {
                     Some(_) => helpers::collection(name, target, given).await,
                 }
             }
+            Held::Bucket(bucket) => {
+                let given = helpers::Common::take(arguments, &self.entities)?;
+                helpers::bucket(name, &bucket, given).await
+            }
             Held::Session(session) => helpers::session(name, &session, arguments),
             Held::Iterable(iterable) => {
                 let mut iterable = iterable.lock().await;
@@ -195,8 +199,9 @@ impl Case {
                 self.entities.add(&entity.id, Held::Thread(thread))
             }
             Entity::Bucket(entity) => {
-                self.entities.database(&entity.database)?;
-                self.entities.add(&entity.id, Held::Refused("GridFS"))
+                let database = self.entities.database(&entity.database)?;
+                Arguments::new(entity.options.0.clone()).finish()?;
+                self.entities.add(&entity.id, Held::Bucket(database))
             }
             Entity::ClientEncryption(entity) => {
                 let held = Held::Refused("client-side encryption");

@@ -24,6 +24,8 @@ pub(super) enum Held {
     Client(Arc<CaseClient>),
     /// A database or a collection.
     Target(Target),
+    /// A bucket of files in a database.
+    Bucket(Target),
     Session(ClientSession),
     Iterable(Arc<AsyncMutex<Iterable>>),
     Thread(Thread),

@@ -3,6 +3,7 @@
 
 mod bulk;
 mod call;
+mod gridfs;
 mod iterable;
 mod list;
 mod read;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use bson::{Bson, Document};
 use mongo_client::{ClientSession, DriverInfo};
 
+pub(super) use self::gridfs::perform as bucket;
 pub(super) use self::iterable::perform as iterable;
 pub(super) use self::session::perform as session;
 use super::arguments::{Arguments, Required};

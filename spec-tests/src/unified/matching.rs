@@ -166,7 +166,7 @@ impl<'a> Matcher<'a> {
             "$$matchesHexBytes" => {
                 let bytes = operand.as_str().and_then(hex_bytes);
                 let bytes = bytes.ok_or_else(|| malformed(operator, operand))?;
-                holds(existing()?.as_str().map(str::as_bytes) == Some(&bytes))
+                holds(matches!(existing()?, Bson::Binary(found) if found.bytes == bytes))
             }
             "$$lte" => {
                 let order = compare_numbers(existing()?, operand);

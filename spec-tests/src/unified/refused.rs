@@ -11,6 +11,7 @@ const OPERATIONS: &[(&str, &str)] = &[
     ("withTransaction", "transactions"),
     ("assertSessionPinned", "transactions"),
     ("targetedFailPoint", "transactions"),
+    ("upload", "uploads to GridFS"),
     ("clientBulkWrite", "bulk writes of a client"),
     ("createSearchIndex", "search indexes"),
     ("createSearchIndexes", "search indexes"),

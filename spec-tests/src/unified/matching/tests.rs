@@ -23,6 +23,11 @@ fn matches(expected: &Document, actual: &Document) -> bool {
         .is_ok()
 }
 
+fn bytes(bytes: &[u8]) -> Document {
+    let (subtype, bytes) = (BinarySubtype::Generic, bytes.to_vec());
+    doc! { "v": Binary { subtype, bytes } }
+}
+
 #[test]
 fn values_match_by_the_table() {
     let table = [
@@ -132,19 +137,11 @@ fn operators_match_by_the_table() {
             doc! { "v": { "id": "lsid" } },
             false,
         ),
-        (
-            doc! { "$$matchesHexBytes": "6162" },
-            doc! { "v": "ab" },
-            true,
-        ),
-        (doc! { "$$matchesHexBytes": "6a" }, doc! { "v": "j" }, true),
-        (doc! { "$$matchesHexBytes": "" }, doc! { "v": "" }, true),
-        (
-            doc! { "$$matchesHexBytes": "616" },
-            doc! { "v": "ab" },
-            false,
-        ),
-        (doc! { "$$matchesHexBytes": "61" }, doc! { "v": 1 }, false),
+        (doc! { "$$matchesHexBytes": "00ff" }, bytes(&[0, 255]), true),
+        (doc! { "$$matchesHexBytes": "" }, bytes(&[]), true),
+        (doc! { "$$matchesHexBytes": "00" }, bytes(&[0, 255]), false),
+        (doc! { "$$matchesHexBytes": "00f" }, bytes(&[0]), false),
+        (doc! { "$$matchesHexBytes": "61" }, doc! { "v": "a" }, false),
         (doc! { "$$lte": 5 }, doc! { "v": 5.0 }, true),
         (doc! { "$$lte": 5 }, doc! { "v": 5.1 }, false),
         (doc! { "$$lte": 5 }, doc! { "v": "4" }, false),

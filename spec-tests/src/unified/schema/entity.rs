@@ -259,7 +259,7 @@ pub(in crate::unified) struct BucketEntity {
     pub(in crate::unified) id: String,
     pub(in crate::unified) database: String,
     #[serde(default, rename = "bucketOptions")]
-    _options: EjsonDocument,
+    pub(in crate::unified) options: EjsonDocument,
 }
 
 #[derive(Clone, Debug, Deserialize)]
