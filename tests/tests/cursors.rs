@@ -9,7 +9,7 @@ use bson::{RawArrayBuf, RawDocumentBuf, cstr, rawdoc};
 use integration_tests::batch;
 use integration_tests::fail_point::FailPoint;
 use integration_tests::recorder::{Counts, heard, replies, sent};
-use integration_tests::{own_database, shared_client, within};
+use integration_tests::{PATIENCE, own_database, shared_client, within};
 use mongo_client::uri::{ReadPreference, ReadPreferenceMode};
 use mongo_client::{Client, Cursor, CursorType, Database, Error, Misuse, TimeoutMode};
 use testbed::scripted::{Answer, HelloScript, Received, ScriptedServer};
@@ -444,4 +444,17 @@ async fn closing_gives_a_silent_server_up() {
     assert!(called.elapsed() < Duration::from_secs(2));
     let killed = server.received_named("killCursors");
     assert!(killed[1].body.get_i64("maxTimeMS").unwrap() <= 300);
+
+    // In the background it takes some seconds at most, for which a shutdown can wait.
+    let find = database
+        .run_cursor_command(&command)
+        .timeout(Duration::from_secs(60));
+    drop(within(find).await.unwrap());
+    let is_killed = |received: &[Received]| {
+        let killed = received.iter().filter(|one| one.name == "killCursors");
+        killed.count() == 3
+    };
+    server.wait_for(PATIENCE, is_killed).unwrap();
+    let killed = server.received_named("killCursors");
+    assert!(killed[2].body.get_i64("maxTimeMS").unwrap() <= 5_000);
 }

@@ -65,6 +65,9 @@ struct Inner {
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) server_selection_timeout: Duration,
+    /// How long to wait for a connection, from when a server is looked for: longer than that where
+    /// a human may have to log in.
+    pub(crate) connection_timeout: Duration,
     pub(crate) wait_queue_timeout: Option<Duration>,
     pub(crate) socket_timeout: Option<Duration>,
     /// `timeoutMS`; zero says that there is no limit.
@@ -77,19 +80,21 @@ pub(crate) struct Settings {
     pub(crate) max_adaptive_retries: u32,
     pub(crate) overload_retargeting: bool,
     pub(crate) is_load_balanced: bool,
-    /// How long to wait for a connection, rather than for a server, when a human has to log in.
-    pub(crate) login_limit: Option<Duration>,
     pub(crate) spans: Spans,
     /// Takes the place of chance, in tests.
     jitter: Option<Jitter>,
 }
 
 impl Settings {
-    fn new(options: &UriOptions, spans: Spans, jitter: Option<Jitter>) -> Self {
+    fn new(client_options: &ClientOptions, spans: Spans) -> Self {
+        let options = &client_options.uri.options;
+        let server_selection_timeout = options
+            .server_selection_timeout
+            .unwrap_or(SERVER_SELECTION_TIMEOUT);
+        let login_limit = client_options.login_limit().unwrap_or_default();
         Self {
-            server_selection_timeout: options
-                .server_selection_timeout
-                .unwrap_or(SERVER_SELECTION_TIMEOUT),
+            server_selection_timeout,
+            connection_timeout: server_selection_timeout.max(login_limit),
             wait_queue_timeout: PoolLimits::from(&options.pool).wait_queue_timeout,
             socket_timeout: options.socket_timeout.filter(|limit| !limit.is_zero()),
             timeout: options.timeout,
@@ -100,9 +105,8 @@ impl Settings {
             max_adaptive_retries: options.max_adaptive_retries.unwrap_or(MAX_ADAPTIVE_RETRIES),
             overload_retargeting: options.enable_overload_retargeting.unwrap_or(false),
             is_load_balanced: options.load_balanced == Some(true),
-            login_limit: None,
             spans,
-            jitter,
+            jitter: client_options.jitter.clone(),
         }
     }
 }
@@ -169,9 +173,7 @@ impl Client {
         let logs = Logs::new(client_options.max_log_document_length);
         let variable = |name: &str| std::env::var(name).ok();
         let spans = Spans::new(client_options.tracing, variable, logs.topology_id);
-        let login_limit = client_options.login_limit();
-        let mut settings = Settings::new(options, spans, client_options.jitter);
-        settings.login_limit = login_limit;
+        let settings = Settings::new(&client_options, spans);
         let topology = Topology::start(
             config,
             connector,

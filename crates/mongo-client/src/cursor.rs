@@ -20,11 +20,8 @@ use self::fetch::{Ask, Fetched, Fetching};
 use crate::client::Client;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result, codes};
-use crate::operation::{Bound, Context};
+use crate::operation::{Bound, Context, in_background};
 use crate::pool::Pool;
-
-/// How long a cursor that nobody needs any more is worth caring about, where no limit is given.
-const KILL_LIMIT: Duration = Duration::from_secs(5);
 
 /// The documents that a command has found; those that have not come yet are on the server.
 ///
@@ -252,19 +249,14 @@ impl Cursor {
             // No other connection is sure to lead to the cursor.
             return None;
         }
-        let deadline = Deadline::after(timeout, Instant::now());
-        let limit = deadline.remaining(Instant::now()).unwrap_or(KILL_LIMIT);
-        let kill = fetch::kill(self.client.spans(), source, pinned, deadline);
-        Some(async move {
-            // Nobody can do anything about a cursor that cannot be killed; the server forgets it.
-            let _ = tokio::time::timeout(limit, kill).await;
-        })
+        let kill = source.into_kill(self.client.spans(), pinned);
+        Some(kill.run(timeout))
     }
 }
 
 impl Drop for Cursor {
     fn drop(&mut self) {
-        if let Some(kill) = self.kill(self.plan.timeout) {
+        if let Some(kill) = self.kill(in_background(self.plan.timeout)) {
             self.client.topology_room().tasks().spawn(kill);
         }
     }

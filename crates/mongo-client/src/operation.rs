@@ -1,6 +1,7 @@
 //! From an operation to a connection and back: selection, check-out, what goes beside a command,
 //! errors. [`tries`] has the further tries.
 
+mod kill;
 mod retry;
 mod tries;
 
@@ -13,8 +14,8 @@ use mongo_uri::{ReadConcern, ReadPreference};
 use mongo_wire::{CommandReply, Document, Fields, Flags, ServerError};
 use tokio::time::Instant;
 
-pub(crate) use self::retry::MAX_ADAPTIVE_RETRIES;
-pub(crate) use self::retry::{Failed, Retries, RetryPolicy};
+pub(crate) use self::kill::{Kill, in_background};
+pub(crate) use self::retry::{Failed, MAX_ADAPTIVE_RETRIES};
 use self::tries::Tries;
 use crate::client::Client;
 use crate::deadline::Deadline;
@@ -128,6 +129,25 @@ impl Client {
         [general, limit].into_iter().flatten().min()
     }
 
+    /// Checks a connection out, in the time that began to pass when its server was looked for.
+    pub(crate) async fn check_out(
+        &self,
+        pool: &Arc<Pool>,
+        deadline: Deadline,
+        since: Instant,
+    ) -> Result<PooledConnection> {
+        let settings = self.settings();
+        let until = deadline.earlier(since + settings.connection_timeout);
+        let wait_limit = settings.wait_queue_timeout;
+        let check_out = pool.check_out(wait_limit.filter(|_| !deadline.is_set()));
+        let checked_out = tokio::time::timeout_at(until, check_out).await;
+        checked_out.unwrap_or_else(|_| {
+            let server = pool.server().address.clone();
+            let limit = until.saturating_duration_since(since);
+            Err(Error::NoConnection { server, limit })
+        })
+    }
+
     /// Selects a server and checks a connection out. Nothing has been sent when this fails, so
     /// that a server which fails meanwhile only means another selection.
     async fn bind(&self, call: &Call<'_>, tries: &mut Tries) -> Result<Bound> {
@@ -136,12 +156,6 @@ impl Client {
             .deadline
             .earlier(now + self.settings().server_selection_timeout);
         let limit = deadline.saturating_duration_since(now);
-        let patience = match self.settings().login_limit {
-            Some(login) => call.deadline.earlier(now + login).max(deadline),
-            None => deadline,
-        };
-        let wait_limit = self.settings().wait_queue_timeout;
-        let wait_limit = wait_limit.filter(|_| !call.deadline.is_set());
         let avoided = tries.avoided.clone();
         let criteria = SelectionCriteria::read(call.read_preference).deprioritizing(&avoided);
         let operation = (call.operation, tries.operation_id);
@@ -151,13 +165,8 @@ impl Client {
                 .select(operation, &criteria, limit, deadline)
                 .await?;
             tries.meet(selected.knows_writes);
-            let check_out = selected.pool.check_out(wait_limit);
-            let checked_out = tokio::time::timeout_at(patience, check_out).await;
-            let limit_of_check_out = patience.saturating_duration_since(now);
-            let late = |_| Err(selected.pool.no_connection_within(limit_of_check_out));
-            match checked_out.unwrap_or_else(late) {
-                Ok(mut connection) => {
-                    connection.count_to(tries.operation_id);
+            match self.check_out(&selected.pool, call.deadline, now).await {
+                Ok(connection) => {
                     let session = self.session_on(&connection, call, tries.session.clone())?;
                     let mut envelope = rawdoc! { "$db": call.database };
                     if let Some(preference) = selected.read_preference {
@@ -173,11 +182,7 @@ impl Client {
                         operation_id: tries.operation_id,
                         round_trip: selected.round_trip,
                     };
-                    return Ok(Bound {
-                        connection,
-                        context,
-                        in_flight: None,
-                    });
+                    return Ok(context.on(connection));
                 }
                 // What is known may be about to change; the same again waits for news. A server
                 // that may only have too much to do goes on being offered, so that is no help; of a
@@ -405,16 +410,14 @@ impl Context {
         envelope
     }
 
-    /// The same on another connection to the same server.
-    pub(crate) async fn rebind(self, pool: &Arc<Pool>, limit: Option<Duration>) -> Result<Bound> {
-        let mut connection = pool.check_out(limit).await?;
+    /// The operation goes on with this connection.
+    pub(crate) fn on(self, mut connection: PooledConnection) -> Bound {
         connection.count_to(self.operation_id);
-        let context = self;
-        Ok(Bound {
+        Bound {
             connection,
-            context,
+            context: self,
             in_flight: None,
-        })
+        }
     }
 }
 

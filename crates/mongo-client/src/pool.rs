@@ -162,12 +162,6 @@ impl Pool {
         Ok(connection)
     }
 
-    /// What to say when selection and check-out together took too long.
-    pub(crate) fn no_connection_within(&self, limit: Duration) -> Error {
-        let server = self.server.address.clone();
-        Error::NoConnection { server, limit }
-    }
-
     /// The server answers: connections may be opened.
     pub(crate) fn mark_ready(self: &Arc<Self>) {
         self.lock().unauthenticated = None;

@@ -1,12 +1,16 @@
 //! The human flow of MONGODB-OIDC: the prose tests of `mongodb-oidc.md`, by their numbers.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use integration_tests::recorder::Recorder;
+use bson::rawdoc;
+use integration_tests::recorder::{Counts, Recorder};
+use integration_tests::{batch, within};
 use mongo_client::events::CommandStep;
 use mongo_client::{
     AuthFailure, Client, ClientOptions, Error, Event, OidcContext, OidcFault, OidcToken,
 };
+use testbed::scripted::Answer;
 
 use super::oidc_server::{Application, Guarded, failure, find, good};
 
@@ -224,6 +228,36 @@ async fn an_operation_waits_for_the_log_in_and_not_only_for_a_server() {
         Ok::<_, Error>(OidcToken::new("good"))
     });
     find(&Client::with_options(options).unwrap()).await.unwrap();
+}
+
+/// The connection that the cursor was opened on is closed meanwhile, and its token is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_batch_waits_for_the_log_in_too() {
+    let guarded = Guarded::start();
+    let server = &guarded.server;
+    server.always("find", |_| Answer::reply(batch::first(41, [])));
+    server.always("getMore", |_| Answer::reply(batch::next(0, [])));
+    let recorder = Recorder::default();
+    let limits = "&serverSelectionTimeoutMS=200&connectTimeoutMS=200&maxIdleTimeMS=1";
+    let count = AtomicUsize::new(0);
+    let options = guarded.options("", limits).on_event(recorder.listener());
+    let options = options.oidc_human_callback(move |_| {
+        let number = count.fetch_add(1, Ordering::Relaxed);
+        async move {
+            // A human reads the page.
+            tokio::time::sleep(Duration::from_millis(600)).await;
+            Ok::<_, Error>(OidcToken::new(format!("good {number}")))
+        }
+    });
+    let database = Client::with_options(options).unwrap().database("test");
+    let command = rawdoc! { "find": "test" };
+    let mut cursor = within(database.run_cursor_command(&command)).await.unwrap();
+    let is_closed = |events: &[Event]| Counts::of(events).closed == 1;
+    recorder.wait_for(is_closed).await;
+    guarded.revoke("good 0");
+    let next = within(cursor.next()).await;
+    assert!(next.is_none(), "{next:?}");
+    assert_eq!(guarded.offered().last().unwrap(), "good 1");
 }
 
 /// Two connections are opened at once, and the human is asked once.

@@ -13,7 +13,7 @@ use super::{Plan, Source};
 use crate::client::Client;
 use crate::deadline::{Deadline, Late};
 use crate::error::{Error, Result};
-use crate::operation::{Beside, Bound, Context, Failed, Intent, Retries, RetryPolicy};
+use crate::operation::{Beside, Bound, Context, Failed, Kill};
 use crate::pool::Pool;
 use crate::spans::Spans;
 
@@ -78,11 +78,7 @@ impl Ask {
     /// Asks, and asks again when the server had no time to begin.
     async fn ask(mut self, client: Client) -> Fetched {
         let deadline = self.deadline;
-        let policy = RetryPolicy {
-            reads: false,
-            ..client.retry_policy(Intent::Read, deadline)
-        };
-        let mut retries = Retries::new(policy);
+        let mut retries = client.retries_of_get_more(deadline);
         loop {
             let mut bound = None;
             let result = self.attempt(&client, &mut bound).await;
@@ -90,9 +86,8 @@ impl Ask {
                 Ok(reply) => Failed::of_reply(reply),
                 Err(error) => Some(Failed::of_error(error)),
             };
-            let pause = failed.and_then(|failed| retries.next(&failed, client.chance()));
-            let until = pause.map(|pause| Instant::now() + pause);
-            let Some(until) = until.filter(|until| !deadline.is_over(*until)) else {
+            let again = failed.and_then(|f| client.retry_at(&mut retries, &f, deadline));
+            let Some(until) = again else {
                 let result = conclude(result, bound.as_ref(), deadline);
                 return (bound, result);
             };
@@ -117,7 +112,11 @@ impl Ask {
         let await_time = self.max_await.map(millis);
         let mut own = match self.pinned.take() {
             Some(own) => own,
-            None => rebind(client, self.context.clone(), &self.pool, deadline).await?,
+            None => {
+                let now = Instant::now();
+                let connection = client.check_out(&self.pool, deadline, now).await?;
+                self.context.clone().on(connection)
+            }
         };
         let beside = Beside {
             max_time: await_time.map(|millis| left.map_or(millis, |left| left.min(millis))),
@@ -136,48 +135,20 @@ impl Source {
         let parts = self.namespace.split_once('.');
         parts.map_or(&self.namespace, |(_, collection)| collection)
     }
-}
 
-/// Kills a cursor; an error only says how far it got.
-pub(super) fn kill(
-    spans: &Spans,
-    source: Source,
-    pinned: Option<Bound>,
-    deadline: Deadline,
-) -> impl Future<Output = Result<()>> + Send + use<> {
-    let ids: RawArrayBuf = [source.id].into_iter().collect();
-    let mut command = rawdoc! { "killCursors": source.collection() };
-    command.append(cstr!("cursors"), ids);
-    let span = spans.operation("killCursors", source.context.database(), &command);
-    let work = async move {
-        let mut bound = match pinned {
-            Some(bound) => bound,
-            None => source.context.rebind(&source.pool, None).await?,
-        };
-        let max_time = deadline.max_time(Instant::now(), bound.context.round_trip);
-        let beside = Beside {
-            max_time: max_time.map_err(|Late| Error::late(deadline.limit()))?,
-            ..Beside::default()
-        };
-        let reply = bound.send(&command, &beside).await?;
-        bound.refusal(&reply).map_or(Ok(()), Err)
-    };
-    span.run(work)
-}
-
-/// Another connection to the cursor's server.
-async fn rebind(
-    client: &Client,
-    context: Context,
-    pool: &Arc<Pool>,
-    deadline: Deadline,
-) -> Result<Bound> {
-    let settings = client.settings();
-    let wait_limit = settings.wait_queue_timeout.filter(|_| !deadline.is_set());
-    let now = Instant::now();
-    let until = deadline.earlier(now + settings.server_selection_timeout);
-    let bound = tokio::time::timeout_at(until, context.rebind(pool, wait_limit)).await;
-    bound.unwrap_or_else(|_| Err(pool.no_connection_within(until - now)))
+    /// What ends the cursor, sent on its own connection if that is free.
+    pub(super) fn into_kill(self, spans: &Spans, bound: Option<Bound>) -> Kill {
+        let ids: RawArrayBuf = [self.id].into_iter().collect();
+        let mut command = rawdoc! { "killCursors": self.collection() };
+        command.append(cstr!("cursors"), ids);
+        let span = spans.operation("killCursors", self.context.database(), &command);
+        Kill {
+            command: command.into(),
+            bound,
+            elsewhere: (self.context, self.pool),
+            span,
+        }
+    }
 }
 
 /// What the caller gets of the last try.

@@ -197,8 +197,28 @@ impl Client {
         }
     }
 
-    /// How failures of a command, or of a cursor's next, are dealt with.
-    pub(crate) fn retry_policy(&self, intent: Intent, deadline: Deadline) -> RetryPolicy {
+    /// The tries of a `getMore`: the documents of one that the server may have begun with are not
+    /// to be had again.
+    pub(crate) fn retries_of_get_more(&self, deadline: Deadline) -> Retries {
+        Retries::new(RetryPolicy {
+            reads: false,
+            ..self.retry_policy(Intent::Read, deadline)
+        })
+    }
+
+    /// When to try again after a failure; `None` when not at all, or not before the deadline.
+    pub(crate) fn retry_at(
+        &self,
+        retries: &mut Retries,
+        failed: &Failed,
+        deadline: Deadline,
+    ) -> Option<Instant> {
+        let pause = retries.next(failed, self.chance())?;
+        let until = Instant::now() + pause;
+        (!deadline.is_over(until)).then_some(until)
+    }
+
+    fn retry_policy(&self, intent: Intent, deadline: Deadline) -> RetryPolicy {
         let settings = self.settings();
         let (reads, writes) = (settings.retry_reads, settings.retry_writes);
         RetryPolicy {
@@ -222,11 +242,7 @@ impl Client {
         tries: &mut Tries,
     ) -> Option<Instant> {
         let failed = tries.failure(result)?;
-        let pause = tries.retries.next(&failed, self.chance())?;
-        let until = Instant::now() + pause;
-        if call.deadline.is_over(until) {
-            return None;
-        }
+        let until = self.retry_at(&mut tries.retries, &failed, call.deadline)?;
         let server = match result {
             Ok((bound, _)) => Some(bound.connection.server()),
             Err(error) => error.server(),

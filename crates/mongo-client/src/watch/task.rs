@@ -23,13 +23,10 @@ use crate::client::Client;
 use crate::command::Resolved;
 use crate::deadline::{Deadline, Late};
 use crate::error::{Error, Misuse, Result};
-use crate::operation::{Beside, Bound, Context, Failed, Intent, Retries, RetryPolicy};
+use crate::operation::{Beside, Bound, Context, Failed, Kill, in_background};
 use crate::session::ActiveSession;
 use crate::spans::OperationSpan;
 use crate::tasks::{now, sleep_until};
-
-/// How long the cursor of a stream that nobody needs any more is worth caring about.
-const KILL_CURSORS_LIMIT: Duration = Duration::from_secs(5);
 
 /// What the handle asks for.
 #[derive(Debug)]
@@ -368,32 +365,17 @@ impl Progress {
             // Another connection may reach another service.
             return;
         }
-        let (pool, context) = (Arc::clone(&owner.pool), owner.context.clone());
-        // However late it is, for this there is as much time again.
-        let deadline = Deadline::after(task.command.timeout, Instant::now());
-        let span = task.span(context.database(), command.as_raw());
         // Those that are done need not be kept.
         while self.kills.try_join_next().is_some() {}
-        let kill = async move {
-            let mut bound = match bound {
-                Some(bound) => bound,
-                None => context.rebind(&pool, None).await?,
-            };
-            let max_time = deadline.max_time(Instant::now(), bound.context.round_trip);
-            let beside = Beside {
-                max_time: max_time.map_err(|Late| Error::late(deadline.limit()))?,
-                ..Beside::default()
-            };
-            let reply = bound.send(command.as_raw(), &beside).await?;
-            bound.refusal(&reply).map_or(Ok(()), Err)
+        let kill = Kill {
+            span: task.span(owner.context.database(), command.as_raw()),
+            command,
+            bound,
+            elsewhere: (owner.context.clone(), Arc::clone(&owner.pool)),
         };
-        let limit = deadline
-            .remaining(Instant::now())
-            .map_or(KILL_CURSORS_LIMIT, |left| left.min(KILL_CURSORS_LIMIT));
-        self.kills.spawn(async move {
-            // Nobody can do anything about a cursor that cannot be killed; the server forgets it.
-            let _ = tokio::time::timeout(limit, span.run(kill)).await;
-        });
+        // However late it is, for this there is as much time again.
+        self.kills
+            .spawn(kill.run(in_background(task.command.timeout)));
     }
 }
 
@@ -452,10 +434,7 @@ async fn get_more(
 ) -> (Option<Bound>, Outcome) {
     let outdated = bound.connection.outdated();
     tokio::pin!(outdated);
-    let mut retries = Retries::new(RetryPolicy {
-        reads: false,
-        ..client.retry_policy(Intent::Read, deadline)
-    });
+    let mut retries = client.retries_of_get_more(deadline);
     let beside = Beside {
         limit: Some(limit),
         flags: if exhaust {
@@ -488,11 +467,9 @@ async fn get_more(
                 return (None, failed(error));
             }
         };
-        let pause = Failed::of_reply(&reply).and_then(|failed| {
-            let pause = retries.next(&failed, client.chance())?;
-            (!deadline.is_over(Instant::now() + pause)).then_some(pause)
-        });
-        let Some(pause) = pause else {
+        let refused = Failed::of_reply(&reply);
+        let again = refused.and_then(|refused| client.retry_at(&mut retries, &refused, deadline));
+        let Some(until) = again else {
             return match bound
                 .refusal(&reply)
                 .map(|error| error.within_deadline(deadline))
@@ -502,7 +479,7 @@ async fn get_more(
             };
         };
         tokio::select! {
-            () = tokio::time::sleep(pause) => {}
+            () = tokio::time::sleep_until(until) => {}
             error = &mut outdated => {
                 drop(bound);
                 return (None, failed(error));
