@@ -458,3 +458,52 @@ async fn closing_gives_a_silent_server_up() {
     let killed = server.received_named("killCursors");
     assert!(killed[2].body.get_i64("maxTimeMS").unwrap() <= 5_000);
 }
+
+/// The first call is given up, and the batch comes when its time is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_has_its_own_time_for_what_an_earlier_one_has_begun() {
+    let limit = Duration::from_secs(1);
+    let server = ScriptedServer::start(|me| HelloScript::primary("rs0", me, &[me])).unwrap();
+    server.always("find", |_| Answer::reply(batch::first(41, [])));
+    let late = Answer::silence().then_hold("late");
+    server.once(
+        "getMore",
+        late.then_reply(batch::next(41, [rawdoc! { "_id": 7 }])),
+    );
+    server.once("getMore", Answer::silence());
+    let client = Client::new(&server.uri()).unwrap();
+    let command = rawdoc! { "find": "things" };
+    let database = client.database("d");
+    let find = database
+        .run_cursor_command(&command)
+        .timeout_mode(TimeoutMode::Iteration)
+        .timeout(limit);
+    let mut cursor = within(find).await.unwrap();
+    tokio::select! {
+        biased;
+        next = cursor.next() => panic!("nothing was sent yet: {next:?}"),
+        () = asked(&server) => {}
+    }
+    tokio::time::sleep(limit).await;
+    let (next, ()) = within(async {
+        tokio::join!(biased; cursor.next(), async { server.release("late") })
+    })
+    .await;
+    assert_eq!(next.unwrap().unwrap().get_i32("_id").unwrap(), 7);
+
+    let error = within(cursor.next()).await.unwrap().unwrap_err();
+    let Error::OperationTimeout { source, .. } = error else {
+        panic!("{error:?}");
+    };
+    assert!(
+        matches!(source.as_deref(), Some(Error::Timeout { .. })),
+        "{source:?}"
+    );
+}
+
+/// Waits until the server has been asked for a batch.
+async fn asked(server: &ScriptedServer) {
+    while server.received_named("getMore").is_empty() {
+        tokio::task::yield_now().await;
+    }
+}

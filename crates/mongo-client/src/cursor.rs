@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 pub use self::builder::{CursorType, RunCursorCommand, TimeoutMode};
-use self::fetch::{Ask, Fetched, Fetching};
+use self::fetch::{Ask, Fetched, Fetching, Patience};
 use crate::client::Client;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result, codes};
@@ -26,7 +26,7 @@ use crate::pool::Pool;
 /// The documents that a command has found; those that have not come yet are on the server.
 ///
 /// Dropping a future of a cursor loses nothing: what was asked of the server goes on with the next
-/// call. Dropping the cursor kills it on its server in the background; [`close`](Self::close) waits
+/// call, and in the time that this one has. Dropping the cursor kills it on its server in the background; [`close`](Self::close) waits
 /// for that.
 pub struct Cursor {
     client: Client,
@@ -39,6 +39,8 @@ pub struct Cursor {
     batch: Option<BatchDocuments>,
     /// The end of the whole, or of nothing: see [`Plan::is_lifetime`].
     deadline: Deadline,
+    /// That of the call that waits.
+    patience: Patience,
     /// The `getMore` under way.
     fetching: Option<Fetching>,
     has_failed: bool,
@@ -170,7 +172,8 @@ impl Cursor {
     /// Asks the server for a batch, or waits for one that was asked for; false when there is
     /// nothing to be asked for any more.
     async fn fetch(&mut self, deadline: Deadline) -> Result<bool> {
-        let fetched = std::future::poll_fn(|cx| self.poll_fetch(cx, deadline)).await;
+        self.patience.set(deadline);
+        let fetched = std::future::poll_fn(|cx| self.poll_fetch(cx)).await;
         let Some(fetched) = fetched else {
             return Ok(false);
         };
@@ -183,11 +186,7 @@ impl Cursor {
         }
     }
 
-    fn poll_fetch(
-        &mut self,
-        cx: &mut TaskContext<'_>,
-        deadline: Deadline,
-    ) -> Poll<Option<Fetched>> {
+    fn poll_fetch(&mut self, cx: &mut TaskContext<'_>) -> Poll<Option<Fetched>> {
         if self.has_failed {
             return Poll::Ready(None);
         }
@@ -195,7 +194,8 @@ impl Cursor {
             let Some(source) = &self.source else {
                 return Poll::Ready(None);
             };
-            let ask = Ask::new(&self.plan, source, self.pinned.take(), deadline);
+            let (pinned, patience) = (self.pinned.take(), self.patience.clone());
+            let ask = Ask::new(&self.plan, source, pinned, patience);
             self.fetching = Some(ask.run(self.client.clone()));
         }
         let fetching = self.fetching.as_mut().expect("it was just put there");

@@ -59,6 +59,14 @@ impl Deadline {
         }
     }
 
+    /// The same without its end: whether it is set is all that counts.
+    pub(crate) fn without_end(self) -> Self {
+        match self {
+            Self::Unset => Self::Unset,
+            Self::Never | Self::At { .. } => Self::Never,
+        }
+    }
+
     /// `timeoutMS`, for messages; zero when there is none.
     pub(crate) fn limit(self) -> Duration {
         match self {

@@ -6,6 +6,8 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::deadline::Deadline;
+
 /// Spawns the tasks of one client, in the runtime that it was made in: its connections may be
 /// dropped outside of it.
 #[derive(Clone, Debug)]
@@ -42,6 +44,14 @@ impl Tasks {
 /// The time that the machines are told.
 pub(crate) fn now() -> std::time::Instant {
     Instant::now().into_std()
+}
+
+/// Waits for the end; for ever, when there is none.
+pub(crate) async fn over(deadline: Deadline) {
+    match deadline {
+        Deadline::At { until, .. } => tokio::time::sleep_until(until).await,
+        Deadline::Unset | Deadline::Never => std::future::pending().await,
+    }
 }
 
 /// Waits until then; without a time, for ever.

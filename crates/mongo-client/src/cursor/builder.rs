@@ -9,6 +9,7 @@ use bson::{RawBson, RawDocument};
 use mongo_uri::{ReadConcern, ReadPreference};
 use tokio::time::Instant;
 
+use super::fetch::Patience;
 use super::{Cursor, Plan, Source};
 use crate::command::{CommandOptions, command_options};
 use crate::database::Database;
@@ -176,6 +177,7 @@ impl<'a> RunCursorCommand<'a> {
             pinned,
             batch: Some(found.batch.documents()),
             deadline,
+            patience: Patience::new(deadline),
             fetching: None,
             has_failed: false,
         })

@@ -1,7 +1,7 @@
 //! What is sent about a cursor: `getMore` and `killCursors`, to its own server and no other.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bson::{RawArrayBuf, RawDocumentBuf, cstr, rawdoc};
@@ -12,10 +12,11 @@ use tracing::Instrument;
 use super::{Plan, Source};
 use crate::client::Client;
 use crate::deadline::{Deadline, Late};
-use crate::error::{Error, Result};
+use crate::error::{Error, IoAction, Result};
 use crate::operation::{Beside, Bound, Context, Failed, Kill};
 use crate::pool::Pool;
 use crate::spans::Spans;
+use crate::tasks::over;
 
 /// `maxWireVersion` of the first server that takes a comment with a `getMore` (4.4).
 const COMMENT_WIRE_VERSION: i32 = 9;
@@ -26,13 +27,47 @@ pub(super) type Fetched = (Option<Bound>, Result<CommandReply>);
 /// A `getMore` under way.
 pub(super) type Fetching = Pin<Box<dyn Future<Output = Fetched> + Send>>;
 
+/// Until when the call waits that wants a batch. A call may be given up; what it has begun goes on in
+/// the time of the next one.
+#[derive(Clone, Debug)]
+pub(super) struct Patience(Arc<Mutex<Deadline>>);
+
+impl Patience {
+    pub(super) fn new(deadline: Deadline) -> Self {
+        Self(Arc::new(Mutex::new(deadline)))
+    }
+
+    pub(super) fn set(&self, deadline: Deadline) {
+        *self.lock() = deadline;
+    }
+
+    fn deadline(&self) -> Deadline {
+        *self.lock()
+    }
+
+    /// Waits for the end of whichever call waits then.
+    async fn is_over(&self) -> Deadline {
+        loop {
+            let deadline = self.deadline();
+            if deadline.is_over(Instant::now()) {
+                return deadline;
+            }
+            over(deadline).await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Deadline> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A batch to be asked for.
 pub(super) struct Ask {
     command: RawDocumentBuf,
     pool: Arc<Pool>,
     context: Context,
     pinned: Option<Bound>,
-    deadline: Deadline,
+    patience: Patience,
     max_await: Option<Duration>,
 }
 
@@ -41,7 +76,7 @@ impl Ask {
         plan: &Plan,
         source: &Source,
         pinned: Option<Bound>,
-        deadline: Deadline,
+        patience: Patience,
     ) -> Self {
         let mut command = rawdoc! { "getMore": source.id, "collection": source.collection() };
         if let Some(size) = plan.batch_size.filter(|size| *size != 0) {
@@ -57,7 +92,7 @@ impl Ask {
             pool: Arc::clone(&source.pool),
             context: source.context.clone(),
             pinned,
-            deadline,
+            patience,
             max_await: plan.max_await,
         }
     }
@@ -77,55 +112,66 @@ impl Ask {
 
     /// Asks, and asks again when the server had no time to begin.
     async fn ask(mut self, client: Client) -> Fetched {
-        let deadline = self.deadline;
-        let mut retries = client.retries_of_get_more(deadline);
+        let mut retries = client.retries_of_get_more(self.patience.deadline());
+        let mut bound = self.pinned.take();
         loop {
-            let mut bound = None;
-            let result = self.attempt(&client, &mut bound).await;
+            let result = tokio::select! {
+                biased;
+                result = self.attempt(&client, &mut bound) => result,
+                deadline = self.patience.is_over() => Err(self.late(bound.is_some(), deadline)),
+            };
             let failed = match &result {
                 Ok(reply) => Failed::of_reply(reply),
                 Err(error) => Some(Failed::of_error(error)),
             };
-            let again = failed.and_then(|f| client.retry_at(&mut retries, &f, deadline));
+            let deadline = self.patience.deadline();
+            let again = failed.and_then(|failed| client.retry_at(&mut retries, &failed, deadline));
             let Some(until) = again else {
                 let result = conclude(result, bound.as_ref(), deadline);
                 return (bound, result);
             };
-            if client.settings().is_load_balanced {
-                self.pinned = bound;
-            } else {
-                drop(bound);
+            if !client.settings().is_load_balanced {
+                bound = None;
             }
             tokio::time::sleep_until(until).await;
         }
     }
 
-    async fn attempt(
-        &mut self,
-        client: &Client,
-        bound: &mut Option<Bound>,
-    ) -> Result<CommandReply> {
-        let deadline = self.deadline;
-        let limit = deadline.limit();
-        let max_time = deadline.max_time(Instant::now(), self.context.round_trip);
-        let left = max_time.map_err(|Late| Error::late(limit))?;
+    /// Asks once, for as long as it takes: on this connection, or on another that is left there.
+    async fn attempt(&self, client: &Client, bound: &mut Option<Bound>) -> Result<CommandReply> {
+        let now = Instant::now();
+        let deadline = self.patience.deadline();
+        let max_time = deadline.max_time(now, self.context.round_trip);
+        let left = max_time.map_err(|Late| Error::late(deadline.limit()))?;
         let await_time = self.max_await.map(millis);
-        let mut own = match self.pinned.take() {
+        let unlimited = deadline.without_end();
+        let own = match bound {
             Some(own) => own,
             None => {
-                let now = Instant::now();
-                let connection = client.check_out(&self.pool, deadline, now).await?;
-                self.context.clone().on(connection)
+                let connection = client.check_out(&self.pool, unlimited, now).await?;
+                bound.insert(self.context.clone().on(connection))
             }
         };
         let beside = Beside {
             max_time: await_time.map(|millis| left.map_or(millis, |left| left.min(millis))),
-            limit: client.limit_of_answer(deadline, None),
+            limit: client.limit_of_answer(unlimited, None),
             ..Beside::default()
         };
-        let reply = own.send(&self.command, &beside).await;
-        *bound = Some(own);
-        reply
+        own.send(&self.command, &beside).await
+    }
+
+    /// What to say when the time is over.
+    fn late(&self, has_asked: bool, deadline: Deadline) -> Error {
+        let (server, limit) = (self.pool.server().address.clone(), deadline.limit());
+        let late = match has_asked {
+            true => Error::Timeout {
+                server,
+                action: IoAction::Receive,
+                limit,
+            },
+            false => Error::NoConnection { server, limit },
+        };
+        late.timed_out(limit)
     }
 }
 

@@ -26,7 +26,7 @@ use crate::error::{Error, Misuse, Result};
 use crate::operation::{Beside, Bound, Context, Failed, Kill, in_background};
 use crate::session::ActiveSession;
 use crate::spans::OperationSpan;
-use crate::tasks::{now, sleep_until};
+use crate::tasks::{now, over, sleep_until};
 
 /// What the handle asks for.
 #[derive(Debug)]
@@ -393,14 +393,6 @@ impl Owner {
 async fn shutdown(closing: &mut watch::Receiver<bool>) {
     // The sender is the client's, of which the task has a clone.
     let _ = closing.wait_for(|closing| *closing).await;
-}
-
-/// The end of a call's time; never, when it has none.
-async fn over(deadline: Deadline) {
-    match deadline {
-        Deadline::At { until, .. } => tokio::time::sleep_until(until).await,
-        Deadline::Unset | Deadline::Never => std::future::pending().await,
-    }
 }
 
 /// The outcome of the command under way; never, when there is none.
