@@ -161,11 +161,12 @@ impl Client {
         refuse_unsupported(&client_options)?;
         let options = &client_options.uri.options;
         let mut config = TopologyConfig::from(&client_options.uri);
-        config.faas = Environment::of_this_process().is_faas();
+        let environment = Environment::of_this_process();
+        config.faas = environment.is_faas();
         config.server_api = client_options.server_api.is_some();
         config.srv_ttl = client_options.seed_list_ttl.or(config.srv_ttl);
         config.rescan_interval = client_options.rescan_interval;
-        let connector = connector(&client_options, &config)?;
+        let connector = connector(&client_options, &config, &environment)?;
         let metadata = connector.handshake.metadata();
         let lacking = lacking_compressors(options);
         let limits = PoolLimits::from(&options.pool);
@@ -381,7 +382,11 @@ impl fmt::Debug for Client {
 }
 
 /// What opens connections as the options want them.
-pub(crate) fn connector(options: &ClientOptions, config: &TopologyConfig) -> Result<Connector> {
+pub(crate) fn connector(
+    options: &ClientOptions,
+    config: &TopologyConfig,
+    environment: &Environment,
+) -> Result<Connector> {
     let uri = &options.uri.options;
     let timeout = uri.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
     // The URI's 0 means no limit.
@@ -390,7 +395,7 @@ pub(crate) fn connector(options: &ClientOptions, config: &TopologyConfig) -> Res
     let authenticator = credential.map(Authenticator::new).transpose();
     let authenticator = authenticator.map_err(Error::Misuse)?;
     let (compressors, _) = compressors(uri);
-    let handshake = Handshake::new(uri.app_name.as_deref(), &Environment::of_this_process())
+    let handshake = Handshake::new(uri.app_name.as_deref(), environment)
         .with_compressors(compressors)
         .behind_load_balancer(uri.load_balanced == Some(true))
         .with_authenticator(authenticator);

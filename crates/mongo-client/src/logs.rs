@@ -17,6 +17,7 @@
 
 mod json;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -327,8 +328,9 @@ impl Logs {
 }
 
 impl SelectionLog<'_> {
-    pub(crate) fn started(&self, topology: &TopologyDescription) {
-        selection!(self, debug, topology, "Server selection started");
+    /// What is known is asked for only if somebody reads it.
+    pub(crate) fn started(&self, topology: impl Fn() -> Arc<TopologyDescription>) {
+        selection!(self, debug, topology(), "Server selection started");
     }
 
     pub(crate) fn succeeded(&self, topology: &TopologyDescription, server: &ServerAddress) {

@@ -14,6 +14,7 @@ use mongo_topology::{ErrorPhase, Input, SYSTEM_OVERLOADED_ERROR, ServerId, Topol
 use mongo_uri::ConnectionString;
 
 use crate::client::connector;
+use crate::connection::Environment;
 use crate::error::Result;
 use crate::events::{EventListener, Events};
 use crate::logs::Logs;
@@ -55,9 +56,12 @@ impl LonePool {
         limits.populate_pause = populate_pause.unwrap_or(limits.populate_pause);
         let logs = Logs::new(None);
         let spans = Spans::new(TracingOptions::default(), |_| None, logs.topology_id);
+        let environment = Environment::of_this_process();
+        let config = TopologyConfig::from(uri);
+        let connector = connector(&uri.clone().into(), &config, &environment)?;
         let context = PoolContext {
             limits,
-            connector: Arc::new(connector(&uri.clone().into(), &TopologyConfig::from(uri))?),
+            connector: Arc::new(connector),
             topology,
             events: Events::new(Some(listener), logs, spans),
             tasks: Tasks::new(),
@@ -87,7 +91,7 @@ impl LonePool {
         });
         Ok(Self {
             pool,
-            wait_queue_timeout: uri.options.pool.wait_queue_timeout,
+            wait_queue_timeout: limits.wait_queue_timeout,
         })
     }
 

@@ -268,7 +268,7 @@ impl Topology {
         deadline: Instant,
     ) -> Result<Selected> {
         let log = self.events.logs().selection(operation, criteria);
-        log.started(&self.description());
+        log.started(|| self.description());
         let selected = self.wait_for_server(&log, criteria, limit, deadline).await;
         match &selected {
             Ok(selected) => log.succeeded(&selected.description, &selected.pool.server().address),
