@@ -33,7 +33,7 @@ pub struct Cursor {
     plan: Plan,
     server: ServerAddress,
     /// Where the rest is; `None` once the server has none, or it was killed.
-    source: Option<Source>,
+    source: Option<Arc<Source>>,
     /// Behind a load balancer: the connection that leads to the cursor, while it is not in use.
     pinned: Option<Bound>,
     batch: Option<BatchDocuments>,
@@ -195,7 +195,7 @@ impl Cursor {
                 return Poll::Ready(None);
             };
             let (pinned, patience) = (self.pinned.take(), self.patience.clone());
-            let ask = Ask::new(&self.plan, source, pinned, patience);
+            let ask = Ask::new(&self.plan, Arc::clone(source), pinned, patience);
             self.fetching = Some(ask.run(self.client.clone()));
         }
         let fetching = self.fetching.as_mut().expect("it was just put there");
@@ -222,6 +222,8 @@ impl Cursor {
         self.batch = Some(reply.batch.documents());
         match &mut self.source {
             Some(source) if reply.id != 0 => {
+                // Nothing is under way that has it, too.
+                let source = Arc::make_mut(source);
                 source.id = reply.id;
                 source.namespace = reply.namespace;
                 self.pinned = bound.filter(|_| is_pinned);
@@ -244,7 +246,7 @@ impl Cursor {
         self.fetching = None;
         let pinned = self.pinned.take();
         let pinned = pinned.filter(|bound| bound.connection.is_reusable());
-        let source = self.source.take()?;
+        let source = Arc::unwrap_or_clone(self.source.take()?);
         if pinned.is_none() && self.client.settings().is_load_balanced {
             // No other connection is sure to lead to the cursor.
             return None;

@@ -153,12 +153,14 @@ impl<'a> RunCursorCommand<'a> {
             server: server.clone(),
             source,
         })?;
-        let source = (found.id != 0).then(|| Source {
-            id: found.id,
-            namespace: found.namespace,
-            pool: Arc::clone(bound.connection.pool()),
-            context: bound.context.clone(),
-            max_wire_version: bound.connection.max_wire_version(),
+        let source = (found.id != 0).then(|| {
+            Arc::new(Source {
+                id: found.id,
+                namespace: found.namespace,
+                pool: Arc::clone(bound.connection.pool()),
+                context: bound.context.clone(),
+                max_wire_version: bound.connection.max_wire_version(),
+            })
         });
         let is_pinned = client.settings().is_load_balanced && source.is_some();
         let pinned = Some(bound).filter(|_| is_pinned);

@@ -13,8 +13,7 @@ use super::{Plan, Source};
 use crate::client::Client;
 use crate::deadline::{Deadline, Late};
 use crate::error::{Error, IoAction, Result};
-use crate::operation::{Beside, Bound, Context, Failed, Kill};
-use crate::pool::Pool;
+use crate::operation::{Beside, Bound, Failed, Kill};
 use crate::spans::Spans;
 use crate::tasks::over;
 
@@ -64,8 +63,7 @@ impl Patience {
 /// A batch to be asked for.
 pub(super) struct Ask {
     command: RawDocumentBuf,
-    pool: Arc<Pool>,
-    context: Context,
+    source: Arc<Source>,
     pinned: Option<Bound>,
     patience: Patience,
     max_await: Option<Duration>,
@@ -74,7 +72,7 @@ pub(super) struct Ask {
 impl Ask {
     pub(super) fn new(
         plan: &Plan,
-        source: &Source,
+        source: Arc<Source>,
         pinned: Option<Bound>,
         patience: Patience,
     ) -> Self {
@@ -89,8 +87,7 @@ impl Ask {
         }
         Self {
             command,
-            pool: Arc::clone(&source.pool),
-            context: source.context.clone(),
+            source,
             pinned,
             patience,
             max_await: plan.max_await,
@@ -100,7 +97,7 @@ impl Ask {
     /// Asks, as an operation of its own.
     pub(super) fn run(self, client: Client) -> Fetching {
         let spans = client.spans();
-        let span = spans.operation("getMore", self.context.database(), &self.command);
+        let span = spans.operation("getMore", self.source.context.database(), &self.command);
         Box::pin(async move {
             let (bound, reply) = self.ask(client).instrument(span.span()).await;
             if let Err(error) = &reply {
@@ -141,15 +138,15 @@ impl Ask {
     async fn attempt(&self, client: &Client, bound: &mut Option<Bound>) -> Result<CommandReply> {
         let now = Instant::now();
         let deadline = self.patience.deadline();
-        let max_time = deadline.max_time(now, self.context.round_trip);
+        let max_time = deadline.max_time(now, self.source.context.round_trip);
         let left = max_time.map_err(|Late| Error::late(deadline.limit()))?;
         let await_time = self.max_await.map(millis);
         let unlimited = deadline.without_end();
         let own = match bound {
             Some(own) => own,
             None => {
-                let connection = client.check_out(&self.pool, unlimited, now).await?;
-                bound.insert(self.context.clone().on(connection))
+                let connection = client.check_out(&self.source.pool, unlimited, now).await?;
+                bound.insert(self.source.context.clone().on(connection))
             }
         };
         let beside = Beside {
@@ -162,7 +159,7 @@ impl Ask {
 
     /// What to say when the time is over.
     fn late(&self, has_asked: bool, deadline: Deadline) -> Error {
-        let (server, limit) = (self.pool.server().address.clone(), deadline.limit());
+        let (server, limit) = (self.source.pool.server().address.clone(), deadline.limit());
         let late = match has_asked {
             true => Error::Timeout {
                 server,
