@@ -164,8 +164,11 @@ impl Pool {
 
     /// The server answers: connections may be opened.
     pub(crate) fn mark_ready(self: &Arc<Self>) {
-        self.lock().unauthenticated = None;
-        self.apply(&Input::MarkReady, None);
+        let step = |shared: &mut Shared, now| {
+            shared.unauthenticated = None;
+            shared.machine.handle(&Input::MarkReady, now);
+        };
+        self.advance(step, None);
     }
 
     /// The server failed: connections up to now are stale and, unless a service is meant, nobody
@@ -176,8 +179,11 @@ impl Pool {
             service_id: clear.service_id,
             interrupt_in_use: clear.interrupt_in_use,
         };
-        self.lock().cause = clear.cause;
-        self.apply(&input, None);
+        let step = |shared: &mut Shared, now| {
+            shared.cause = clear.cause;
+            shared.machine.handle(&input, now);
+        };
+        self.advance(step, None);
     }
 
     /// The server left the topology.
@@ -193,19 +199,24 @@ impl Pool {
     /// Tells the machine a fact. `failure` explains the refusals that a failed establishment
     /// causes.
     fn apply(self: &Arc<Self>, input: &Input, failure: Option<Error>) {
-        self.advance(|machine, now| machine.handle(input, now), failure);
+        self.advance(|shared, now| shared.machine.handle(input, now), failure);
     }
 
-    /// Lets the machine go on and does what it orders.
-    fn advance(
+    /// Lets the machine go on, and what belongs to it, and does what it orders.
+    fn advance<T>(
         self: &Arc<Self>,
-        step: impl FnOnce(&mut PoolMachine, Instant),
-        mut failure: Option<Error>,
-    ) {
+        step: impl FnOnce(&mut Shared, Instant) -> T,
+        failure: Option<Error>,
+    ) -> T {
+        let mut shared = self.lock();
+        let result = step(&mut shared, now());
+        self.carry_out(shared, failure);
+        result
+    }
+
+    fn carry_out(self: &Arc<Self>, mut guard: MutexGuard<'_, Shared>, mut failure: Option<Error>) {
         let mut closing = Vec::new();
-        let mut guard = self.lock();
         let shared = &mut *guard;
-        step(&mut shared.machine, now());
         while let Some(action) = shared.machine.poll_action() {
             match action {
                 Action::Establish {
@@ -309,7 +320,9 @@ impl Pool {
                 due
             };
             tokio::select! {
-                () = sleep_until(wakes) => self.advance(PoolMachine::handle_timeout, None),
+                () = sleep_until(wakes) => {
+                    self.advance(|shared, now| shared.machine.handle_timeout(now), None);
+                }
                 () = self.due.notified() => {}
             }
         }
@@ -367,20 +380,18 @@ impl<'a> Turn<'a> {
     /// Enters the queue.
     fn take(pool: &'a Arc<Pool>) -> Self {
         let (grant, answer) = oneshot::channel();
-        let waiter = {
-            let mut shared = pool.lock();
+        let enter = |shared: &mut Shared, now| {
             let waiter = shared.next_waiter;
             shared.next_waiter += 1;
             shared.waiters.insert(waiter, grant);
+            shared.machine.handle(&Input::CheckOut(waiter), now);
             waiter
         };
-        let over = false;
-        pool.apply(&Input::CheckOut(waiter), None);
         Self {
             pool,
-            waiter,
+            waiter: pool.advance(enter, None),
             answer,
-            over,
+            over: false,
         }
     }
 }
@@ -388,8 +399,11 @@ impl<'a> Turn<'a> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         if !self.over {
-            self.pool.lock().waiters.remove(&self.waiter);
-            self.pool.apply(&Input::WaiterLeft(self.waiter), None);
+            let leave = |shared: &mut Shared, now| {
+                shared.waiters.remove(&self.waiter);
+                shared.machine.handle(&Input::WaiterLeft(self.waiter), now);
+            };
+            self.pool.advance(leave, None);
         }
     }
 }

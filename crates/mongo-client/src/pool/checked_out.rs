@@ -11,7 +11,7 @@ use mongo_wire::{CommandReply, Flags};
 use tokio::sync::watch;
 
 use super::machine::{ConnectionId, Input, Standing};
-use super::{Operation, Pool};
+use super::{Operation, Pool, Shared};
 use crate::connection::{Connection, within};
 use crate::error::{Error, IoAction, Result};
 use crate::events::{CommandOrigin, Observation};
@@ -319,16 +319,23 @@ impl Drop for PooledConnection {
         let Some(connection) = self.connection.take() else {
             return;
         };
-        let reusable = connection.is_reusable();
-        if reusable && let Some(link) = self.pool.lock().links.get_mut(&self.id) {
-            link.idle = Some(connection);
-        }
-        self.pool.apply(
-            &Input::CheckedIn {
-                connection: self.id,
-                reusable,
-            },
-            None,
-        );
+        let back = Input::CheckedIn {
+            connection: self.id,
+            reusable: connection.is_reusable(),
+        };
+        let step = |shared: &mut Shared, now| {
+            let link = shared.links.get_mut(&self.id);
+            // One that is of no use is closed once the pool is not locked any more.
+            let unusable = match link.filter(|_| connection.is_reusable()) {
+                Some(link) => {
+                    link.idle = Some(connection);
+                    None
+                }
+                None => Some(connection),
+            };
+            shared.machine.handle(&back, now);
+            unusable
+        };
+        drop(self.pool.advance(step, None));
     }
 }

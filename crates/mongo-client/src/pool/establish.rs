@@ -6,8 +6,8 @@ use std::sync::Arc;
 use mongo_topology::{ErrorPhase, SYSTEM_OVERLOADED_ERROR};
 use tokio::sync::watch;
 
-use super::Pool;
 use super::machine::{ConnectionId, Input, Standing};
+use super::{Pool, Shared};
 use crate::connection::ConnectFailure;
 use crate::error::{Error, IoAction, Violation};
 
@@ -39,11 +39,13 @@ pub(super) async fn run(
     };
     match connected {
         Ok(connection) => {
-            let established = Input::Established(id);
-            if let Some(link) = pool.lock().links.get_mut(&id) {
-                link.idle = Some(connection);
-            }
-            pool.apply(&established, None);
+            let step = |shared: &mut Shared, now| {
+                if let Some(link) = shared.links.get_mut(&id) {
+                    link.idle = Some(connection);
+                }
+                shared.machine.handle(&Input::Established(id), now);
+            };
+            pool.advance(step, None);
         }
         Err(ConnectFailure {
             phase,
@@ -56,30 +58,31 @@ pub(super) async fn run(
                 None => generation,
             };
             let error = while_opening(phase, error);
-            if let Error::Authentication(refused) = &error {
-                let mut shared = pool.lock();
+            let fail = |shared: &mut Shared, now| {
                 // Old news and overload do not pause the pool, so they must not explain a pause.
-                if shared.machine.generation() == generation
+                if let Error::Authentication(refused) = &error
+                    && shared.machine.generation() == generation
                     && !error.has_label(SYSTEM_OVERLOADED_ERROR)
                 {
                     shared.unauthenticated = Some(refused.clone());
                 }
-            }
+                shared.machine.handle(&Input::EstablishFailing(id), now);
+            };
             // Before the topology hears of it and clears the pool, which then fails all waiters
             // but the one that this error belongs to.
-            pool.apply(&Input::EstablishFailing(id), None);
+            pool.advance(fail, None);
             pool.context
                 .topology
                 .report(&pool.server, (generation, service_id), phase, &error)
                 .await;
-            {
+            let end = |shared: &mut Shared, now| {
                 // Nothing was cleared because of it, so that it explains no later clear either.
-                let mut shared = pool.lock();
                 if shared.machine.generation() == generation {
                     shared.unauthenticated = None;
                 }
-            }
-            pool.apply(&Input::EstablishFailed(id), Some(error));
+                shared.machine.handle(&Input::EstablishFailed(id), now);
+            };
+            pool.advance(end, Some(error));
         }
     }
 }
