@@ -89,6 +89,7 @@ async fn what_carries_secrets_is_not_heard() {
     let events = commands(&recorder.events());
     assert_eq!(events.len(), 6);
     for event in events {
+        assert!(event.is_redacted, "{event:?}");
         match &event.step {
             CommandStep::Started { command } => assert_eq!(*command, RawDocumentBuf::new()),
             CommandStep::Succeeded { reply, .. } => {
@@ -134,6 +135,7 @@ async fn a_command_that_is_given_up_or_cut_off_has_failed() {
         CommandStep::Failed { failure, .. } => failure.clone(),
         other => panic!("{other:?}"),
     };
+    assert!(!given_up.is_redacted);
     assert_eq!(failure(given_up), CommandFailure::Cancelled);
     assert!(matches!(failure(cut), CommandFailure::Client(_)));
     // Both connections are closed: nobody knows what would come over them next.

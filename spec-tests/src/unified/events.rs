@@ -15,19 +15,6 @@ use super::matching::Matcher;
 use super::schema::{ClientEntity, EventName, ExpectedEvent, ExpectedEvents};
 use super::stop::{Problem, Run, Stop, diff};
 
-/// Commands whose events show secrets, in lower case.
-const SENSITIVE: [&str; 9] = [
-    "authenticate",
-    "saslstart",
-    "saslcontinue",
-    "getnonce",
-    "createuser",
-    "updateuser",
-    "copydbgetnonce",
-    "copydbsaslstart",
-    "copydb",
-];
-
 /// How long events are waited for that are expected to have come: what a client does in the
 /// background may not be done when the operation is that caused it.
 pub(super) const GRACE: Duration = Duration::from_secs(2);
@@ -253,24 +240,12 @@ impl Filter {
                 let name = &command.command_name;
                 name != "configureFailPoint"
                     && !self.ignored_commands.contains(name)
-                    && (self.shows_sensitive || !is_sensitive(command))
+                    && (self.shows_sensitive || !command.is_redacted)
             }
             _ => true,
         };
         wanted && self.observed.contains(&name)
     }
-}
-
-/// A hello shows no secret unless it carries a first step of authentication; then it is empty.
-fn is_sensitive(event: &CommandEvent) -> bool {
-    let name = event.command_name.to_ascii_lowercase();
-    let is_redacted = match &event.step {
-        CommandStep::Started { command } => command.is_empty(),
-        CommandStep::Succeeded { reply, .. } => reply.as_raw().iter().next().is_none(),
-        _ => false,
-    };
-    SENSITIVE.contains(&name.as_str())
-        || (["hello", "ismaster"].contains(&name.as_str()) && is_redacted)
 }
 
 /// The format's name for an event, if it has one.

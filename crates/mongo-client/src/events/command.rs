@@ -48,12 +48,14 @@ pub struct CommandEvent {
     pub server_connection: Option<i64>,
     /// Behind a load balancer: the service that runs it.
     pub service_id: Option<ObjectId>,
+    /// Whether the command carries secrets, so that they are left out of [`step`](Self::step): its
+    /// documents are empty, and a failure keeps no more than code and labels.
+    pub is_redacted: bool,
     /// What happened.
     pub step: CommandStep,
 }
 
-/// What happened to a command. Of a command that carries secrets, commands and replies are empty
-/// documents, and a failure keeps no more than code and labels.
+/// What happened to a command.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum CommandStep {
@@ -121,7 +123,6 @@ pub(crate) struct Observation {
     events: Events,
     /// The fields that all steps share; `None` once the last step is published.
     event: Option<CommandEvent>,
-    is_sensitive: bool,
     started: Instant,
 }
 
@@ -135,8 +136,8 @@ impl Observation {
         beside: [Option<&RawDocument>; 2],
     ) -> Self {
         let name = name_of(command);
-        let is_sensitive = is_sensitive(command);
-        let shown = if is_sensitive {
+        let is_redacted = is_sensitive(command);
+        let shown = if is_redacted {
             RawDocumentBuf::new()
         } else {
             as_sent(command, beside, &[])
@@ -151,25 +152,26 @@ impl Observation {
             connection: origin.connection,
             server_connection: origin.server_connection,
             service_id: origin.service_id,
+            is_redacted,
             step: CommandStep::Started { command: shown },
         };
         events.command(&event);
         Self {
             events: events.clone(),
             event: Some(event),
-            is_sensitive,
             started: Instant::now(),
         }
     }
 
     /// Publishes how it ended.
     pub(crate) fn finish(mut self, result: &Result<CommandReply>) {
+        let is_redacted = self.event.as_ref().is_some_and(|event| event.is_redacted);
         let failure = match result {
             Err(Error::Timeout { limit, .. }) => Some(CommandFailure::TimedOut(*limit)),
             Err(error) => Some(CommandFailure::Client(error.to_string())),
             Ok(reply) => match reply.server_error() {
                 Ok(None) => None,
-                Ok(Some(error)) if self.is_sensitive => {
+                Ok(Some(error)) if is_redacted => {
                     Some(CommandFailure::Server(Box::new(redacted(error))))
                 }
                 Ok(Some(error)) => Some(CommandFailure::Server(Box::new(error))),
@@ -179,7 +181,7 @@ impl Observation {
         match (failure, result) {
             (None, Ok(reply)) => {
                 let duration = self.started.elapsed();
-                let reply = if self.is_sensitive {
+                let reply = if is_redacted {
                     RawDocumentBuf::new().into()
                 } else {
                     reply.document().clone()
