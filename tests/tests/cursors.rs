@@ -485,10 +485,9 @@ async fn a_call_has_its_own_time_for_what_an_earlier_one_has_begun() {
         () = asked(&server) => {}
     }
     tokio::time::sleep(limit).await;
-    let (next, ()) = within(async {
-        tokio::join!(biased; cursor.next(), async { server.release("late") })
-    })
-    .await;
+    let (next, ()) =
+        within(async { tokio::join!(biased; cursor.next(), async { server.release("late") }) })
+            .await;
     assert_eq!(next.unwrap().unwrap().get_i32("_id").unwrap(), 7);
 
     let error = within(cursor.next()).await.unwrap().unwrap_err();

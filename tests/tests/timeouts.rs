@@ -6,6 +6,7 @@ use std::error::Error as _;
 use std::time::{Duration, Instant};
 
 use bson::{RawDocument, RawDocumentBuf, rawdoc};
+use integration_tests::batch;
 use integration_tests::fail_point::FailPoint;
 use integration_tests::recorder::{heard, listen};
 use integration_tests::{PATIENCE, own_database, shared_client, within};
@@ -80,6 +81,25 @@ async fn the_server_is_told_what_is_left_and_only_then() {
         };
         assert!(fits, "{found:?} for {limit:?}");
     }
+}
+
+/// The server answers nothing more, and the stream's own limit is long.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_is_closed_within_a_limit_of_its_own() {
+    let server = primary();
+    server.always("aggregate", |_| Answer::reply(batch::first(41, [])));
+    for silent in ["getMore", "killCursors"] {
+        server.always(silent, |_| Answer::silence());
+    }
+    let client = Client::new(&server.uri()).unwrap();
+    let watch = client.watch().timeout(ms(60_000));
+    let mut stream = within(watch.into_future()).await.unwrap();
+    let called = Instant::now();
+    within(stream.close_within(ms(300))).await;
+    assert!(called.elapsed() < ms(2_000));
+    assert!(!stream.is_alive());
+    let killed = server.received_named("killCursors");
+    assert!(max_time(&killed[0].body).unwrap() <= 300);
 }
 
 /// No answer, an answer that says so, a write concern that says so, a write that says so.

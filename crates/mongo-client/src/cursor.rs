@@ -127,7 +127,7 @@ impl Cursor {
     }
 
     /// As [`close`](Self::close), with a time limit of its own in the place of the cursor's; zero is
-    /// no limit.
+    /// none, and leaves it at some seconds for a server that does not answer.
     pub async fn close_within(&mut self, limit: Duration) {
         self.end(Some(limit)).await;
     }

@@ -16,6 +16,7 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bson::Document;
 use futures_core::Stream;
@@ -25,13 +26,16 @@ use mongo_change_stream::{
 };
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 pub use self::builder::Watch;
 pub use self::check::{CheckReport, Finding, Subject, Verdict};
 pub use self::fanout::{OnLag, SharedStream, SubscribeOptions, Subscription, SubscriptionError};
 use self::shared::{Read, Shared, Step};
 use self::task::Request;
+use crate::deadline::Deadline;
 use crate::error::{Error, Result};
+use crate::tasks::over;
 
 /// A change stream whose events are read as `T`.
 ///
@@ -179,13 +183,31 @@ impl<T> ChangeStream<T> {
 
     /// Ends the stream: kills its cursor on the server that has it, and returns when that is done
     /// or has failed, which nobody needs to know. Events that were not handed out are still
-    /// behind [`resume_token`](Self::resume_token).
+    /// behind [`resume_token`](Self::resume_token). The stream's time limit begins anew, and is some
+    /// seconds at most.
+    ///
+    /// Dropping the future leaves that to the background.
     pub async fn close(&mut self) {
+        self.end(None).await;
+    }
+
+    /// As [`close`](Self::close), with a time limit of its own; zero is none, and leaves it at some
+    /// seconds for a server that does not answer.
+    pub async fn close_within(&mut self, limit: Duration) {
+        self.end(Some(limit)).await;
+    }
+
+    async fn end(&mut self, limit: Option<Duration>) {
+        let deadline = Deadline::after(limit, Instant::now());
         let (done, closed) = oneshot::channel();
         self.shared.called();
-        if self.requests.send(Request::Close(done)).is_ok() {
-            // An error says that the task has ended already.
-            let _ = closed.await;
+        if self.requests.send(Request::Close { done, limit }).is_ok() {
+            tokio::select! {
+                // An error says that the task has ended.
+                _ = closed => {}
+                // What an earlier cursor of the stream still needs may take longer.
+                () = over(deadline) => {}
+            }
         }
     }
 
@@ -222,7 +244,7 @@ impl<T> ChangeStream<T> {
         found.map_err(|error| {
             // A bad event leaves no place to go on from.
             let (done, _) = oneshot::channel();
-            self.tell(Request::Close(done));
+            self.tell(Request::Close { done, limit: None });
             Error::from(error)
         })
     }

@@ -35,8 +35,13 @@ pub(super) enum Request {
     Demanded,
     /// The consumer has begun so many batches.
     Taken(usize),
-    /// End the stream; dropped, not answered, when it is done.
-    Close(oneshot::Sender<()>),
+    /// End the stream.
+    Close {
+        /// Dropped, not answered, when it is done.
+        done: oneshot::Sender<()>,
+        /// How long the cursor's end may take, if not as long as is usual.
+        limit: Option<Duration>,
+    },
 }
 
 /// Told of what happens to a stream; see [`Watch::on_event`](super::Watch::on_event).
@@ -103,6 +108,7 @@ struct Progress {
     owner: Option<Owner>,
     kills: JoinSet<()>,
     closing: Vec<oneshot::Sender<()>>,
+    kill_limit: Option<Duration>,
 }
 
 /// Where the cursor can be killed, even while its connection is busy.
@@ -164,8 +170,9 @@ impl Task {
                     self.machine.handle(Input::BatchTaken, now());
                 }
             }
-            Some(Request::Close(done)) => {
+            Some(Request::Close { done, limit }) => {
                 progress.closing.push(done);
+                progress.kill_limit = limit;
                 self.machine.handle(Input::Close, now());
             }
             // The handle was dropped, or the client is shut down.
@@ -374,8 +381,8 @@ impl Progress {
             elsewhere: (owner.context.clone(), Arc::clone(&owner.pool)),
         };
         // However late it is, for this there is as much time again.
-        self.kills
-            .spawn(kill.run(in_background(task.command.timeout)));
+        let usual = || in_background(task.command.timeout);
+        self.kills.spawn(kill.run(self.kill_limit.or_else(usual)));
     }
 }
 

@@ -15,8 +15,8 @@ pub(in crate::unified) async fn perform(
     iterable: &mut Iterable,
     mut arguments: Arguments,
 ) -> Op<Yield> {
-    let limit = match (name, &*iterable) {
-        ("close", Iterable::Cursor(_)) => arguments.millis("timeoutMS")?,
+    let limit = match name {
+        "close" => arguments.millis("timeoutMS")?,
         _ => None,
     };
     arguments.finish()?;
@@ -42,7 +42,10 @@ pub(in crate::unified) async fn perform(
             None
         }
         ("close", Iterable::Stream(stream)) => {
-            stream.close().await;
+            match limit {
+                Some(limit) => stream.close_within(limit).await,
+                None => stream.close().await,
+            }
             None
         }
         (other, _) => return Err(unsupported(other, "a cursor").into()),
