@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use bson::oid::ObjectId;
 use bson::spec::BinarySubtype;
 use bson::{Binary, RawBsonRef, RawDocument, RawDocumentBuf, doc, rawdoc};
-use integration_tests::recorder::{Counts, Recorder};
+use integration_tests::recorder::{Counts, Recorder, listen};
 use mongo_client::events::CmapEvent;
 use mongo_client::uri::AuthMechanism;
 use mongo_client::{
-    AuthFailure, AuthenticationError, Client, ClientOptions, DriverInfo, Error, ScramFault,
+    AuthFailure, AuthenticationError, Client, ClientOptions, DriverInfo, Error, Event, ScramFault,
 };
 use testbed::scripted::{Answer, HelloScript, Received, ScriptedServer};
 
@@ -237,6 +238,40 @@ async fn a_server_that_shuts_down_while_it_authenticates_is_tried_again_for_a_re
         .await
         .unwrap();
     assert_eq!(server.received_named("saslStart").len(), 3);
+}
+
+/// The refusal is no news of the server, by its topologyVersion. Whoever waits when the pool is
+/// cleared for another reason has to try again, and is not told of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_that_clears_no_pool_does_not_explain_a_later_clear() {
+    let server =
+        ScriptedServer::start(|me| HelloScript::primary("rs0", me, &[me]).streaming()).unwrap();
+    let known = rawdoc! { "processId": ObjectId::from_bytes(*b"scripted srv"), "counter": 0_i64 };
+    let refusal = rawdoc! { "ok": 0.0, "code": 11_602, "topologyVersion": known };
+    server.once("saslStart", Answer::reply(refusal));
+    server.always("saslStart", |_| Answer::reply(sasl("", true)));
+    server.once("ping", Answer::silence().then_hold("cut").then_close());
+    server.always("ping", |_| Answer::ok());
+    let address = server.address();
+    let uri = format!("mongodb://user:pencil@{address}/?authMechanism=PLAIN&maxPoolSize=1");
+    let (client, recorder) = listen(&uri);
+    authentication(ping(&client).await);
+    let ping = || {
+        let client = client.clone();
+        tokio::spawn(async move { ping(&client).await })
+    };
+    let cut = ping();
+    let is_sent = |events: &[Event]| Counts::of(events).commands_started == 1;
+    recorder.wait_for(is_sent).await;
+    let waiting = ping();
+    let is_waiting = |events: &[Event]| Counts::of(events).checks_out_started == 3;
+    recorder.wait_for(is_waiting).await;
+    server.release("cut");
+    cut.await.unwrap().unwrap_err();
+    waiting.await.unwrap().unwrap();
+    let is_cleared = |event: &CmapEvent| matches!(event, CmapEvent::PoolCleared { .. });
+    let cleared = recorder.pool_events().into_iter().filter(is_cleared);
+    assert_eq!(cleared.count(), 1);
 }
 
 /// Before the hello is answered it would be a sign of overload, which clears nothing.
