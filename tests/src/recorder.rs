@@ -67,6 +67,15 @@ impl Recorder {
         replies(&self.0.read(), name)
     }
 
+    /// Whether a pool was cleared, and somebody got no connection then.
+    #[must_use]
+    pub fn check_out_failed_after_a_clear(&self) -> bool {
+        let is_cleared = |event: &CmapEvent| matches!(event, CmapEvent::PoolCleared { .. });
+        let has_failed = |event: CmapEvent| matches!(event, CmapEvent::CheckOutFailed { .. });
+        let mut events = self.pool_events().into_iter();
+        events.by_ref().any(|event| is_cleared(&event)) && events.any(has_failed)
+    }
+
     /// Waits until the events so far are accepted, and returns them.
     ///
     /// # Panics

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bson::{RawArrayBuf, RawDocumentBuf, cstr, rawdoc};
 use integration_tests::batch;
 use integration_tests::fail_point::FailPoint;
-use integration_tests::recorder::{Counts, heard, replies, sent};
+use integration_tests::recorder::{Counts, Recorder, heard, replies, sent};
 use integration_tests::{PATIENCE, own_database, shared_client, within};
 use mongo_client::uri::{ReadPreference, ReadPreferenceMode};
 use mongo_client::{Client, Cursor, CursorType, Database, Error, Misuse, TimeoutMode};
@@ -20,6 +20,16 @@ async fn fill(database: &Database, count: i32) {
 
 fn find(batch_size: i32) -> RawDocumentBuf {
     rawdoc! { "find": "things", "sort": { "_id": 1 }, "batchSize": batch_size }
+}
+
+/// A client that is listened to, and its cursor of five documents, two at a time.
+async fn cursor_of_five(options: &str) -> (Client, Recorder, Cursor) {
+    let (client, recorder) = heard(options).await;
+    let database = own_database(&client);
+    fill(&database, 5).await;
+    let command = find(2);
+    let cursor = within(database.run_cursor_command(&command)).await.unwrap();
+    (client, recorder, cursor)
 }
 
 async fn ids(cursor: &mut Cursor) -> Vec<i32> {
@@ -245,12 +255,8 @@ async fn a_time_limit_of_a_cursor_that_cannot_be_kept_is_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_ends_the_cursor_and_it_is_still_killed() {
-    let (client, recorder) = heard("&appName=cursors").await;
+    let (_client, recorder, mut cursor) = cursor_of_five("&appName=cursors").await;
     let control = shared_client().await;
-    let database = own_database(&client);
-    fill(&database, 5).await;
-    let command = find(2);
-    let mut cursor = within(database.run_cursor_command(&command)).await.unwrap();
     for _ in 0..2 {
         within(cursor.next()).await.unwrap().unwrap();
     }
@@ -278,12 +284,8 @@ async fn an_error_ends_the_cursor_and_it_is_still_killed() {
 /// A getMore is no retryable read, but an overloaded server has not begun with it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_a_busy_server_refused_is_asked_for_again() {
-    let (client, recorder) = heard("&appName=busy").await;
+    let (_client, recorder, mut cursor) = cursor_of_five("&appName=busy").await;
     let control = shared_client().await;
-    let database = own_database(&client);
-    fill(&database, 5).await;
-    let command = find(2);
-    let mut cursor = within(database.run_cursor_command(&command)).await.unwrap();
     let labels = ["SystemOverloadedError", "RetryableError"];
     let mut data = rawdoc! { "failCommands": ["getMore"], "errorCode": 462, "appName": "busy" };
     data.append(
@@ -386,11 +388,7 @@ async fn a_comment_is_not_sent_to_a_server_that_does_not_know_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn closing_that_is_given_up_kills_the_cursor_all_the_same() {
-    let (client, recorder) = heard("").await;
-    let database = own_database(&client);
-    fill(&database, 5).await;
-    let command = find(2);
-    let mut cursor = within(database.run_cursor_command(&command)).await.unwrap();
+    let (_client, recorder, mut cursor) = cursor_of_five("").await;
     tokio::select! {
         biased;
         () = cursor.close() => {}

@@ -14,12 +14,12 @@ use futures_util::FutureExt as _;
 use integration_tests::batch::{self, event};
 use integration_tests::defects::beside;
 use integration_tests::fail_point::FailPoint;
-use integration_tests::recorder::Recorder;
+use integration_tests::recorder::heard;
 use integration_tests::{
     PATIENCE, id_of, insert, own_database, ping, shared_client, shared_set, within,
 };
 use mongo_client::change_stream::{Prefetch, StreamEvent};
-use mongo_client::{ChangeStream, Client, ClientOptions, Watch};
+use mongo_client::{ChangeStream, Client, Watch};
 use testbed::cluster::ReplicaSet;
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
 
@@ -30,14 +30,7 @@ async fn next(stream: &mut ChangeStream) -> i32 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_get_more_brings_every_batch_and_the_connection_is_not_used_again() {
-    let uri = tokio::task::spawn_blocking(|| shared_set().uri())
-        .await
-        .unwrap();
-    let recorder = Recorder::default();
-    let options = ClientOptions::parse(&uri)
-        .unwrap()
-        .on_event(recorder.listener());
-    let client = Client::with_options(options).unwrap();
+    let (client, recorder) = heard("").await;
     let database = own_database(&client);
     let watch = database.collection("things").watch().exhaust(true);
     let mut stream = within(watch.max_await_time(Duration::from_millis(100)))
@@ -121,10 +114,22 @@ async fn it_works_through_a_failover() {
     assert_eq!(next(&mut stream).await, 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_does_not_stream_or_stops_is_asked_as_usual() {
+/// A server that has a change stream, whose events are for the test to send.
+fn server() -> ScriptedServer {
     let server = ScriptedServer::start(|me| HelloScript::primary("rs0", me, &[me])).unwrap();
     server.always("aggregate", |_| Answer::reply(batch::first(7, [])));
+    server
+}
+
+async fn watch(server: &ScriptedServer) -> ChangeStream {
+    let client = Client::new(&server.uri()).unwrap();
+    let watch = client.database("test").watch().exhaust(true);
+    within(watch).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_does_not_stream_or_stops_is_asked_as_usual() {
+    let server = server();
     // None unasked, then two, then one, then silence.
     server.once("getMore", Answer::reply(batch::next(7, [event(1)])));
     let chain = Answer::silence()
@@ -133,10 +138,7 @@ async fn a_server_that_does_not_stream_or_stops_is_asked_as_usual() {
     server.once("getMore", chain.then_reply(batch::next(7, [event(4)])));
     server.once("getMore", Answer::reply(batch::next(7, [event(5)])));
     server.always("getMore", |_| Answer::silence());
-    let client = Client::new(&server.uri()).unwrap();
-    let mut stream = within(client.database("test").watch().exhaust(true))
-        .await
-        .unwrap();
+    let mut stream = watch(&server).await;
     for id in 1..=5 {
         assert_eq!(next(&mut stream).await, id);
     }
@@ -155,8 +157,7 @@ async fn a_server_that_does_not_stream_or_stops_is_asked_as_usual() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chain_that_ends_for_want_of_time_is_begun_again() {
-    let server = ScriptedServer::start(|me| HelloScript::primary("rs0", me, &[me])).unwrap();
-    server.always("aggregate", |_| Answer::reply(batch::first(7, [])));
+    let server = server();
     let overloaded = rawdoc! {
         "ok": 0.0, "code": 462, "errmsg": "too busy",
         "errorLabels": ["SystemOverloadedError", "RetryableError"], "baseBackoffMS": 1,
@@ -165,10 +166,7 @@ async fn a_chain_that_ends_for_want_of_time_is_begun_again() {
     server.once("getMore", chain.then_reply(overloaded));
     server.once("getMore", Answer::reply(batch::next(7, [event(2)])));
     server.always("getMore", |_| Answer::silence());
-    let client = Client::new(&server.uri()).unwrap();
-    let mut stream = within(client.database("test").watch().exhaust(true))
-        .await
-        .unwrap();
+    let mut stream = watch(&server).await;
     // Without another getMore nothing comes before that of the chain is given up.
     let soon = Duration::from_secs(5);
     for id in 1..=2 {

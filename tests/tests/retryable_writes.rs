@@ -8,7 +8,6 @@ use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, rawdoc};
 use integration_tests::fail_point::FailPoint;
 use integration_tests::recorder::{Recorder, listen};
 use integration_tests::{PATIENCE, own_database, shared_client, shared_set, within};
-use mongo_client::events::CmapEvent;
 use mongo_client::sdam::ServerType;
 use mongo_client::{Client, Database, Error, SessionOptions};
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
@@ -292,10 +291,7 @@ async fn prose_2_a_cleared_pool_is_a_reason_to_try_again() {
     }
     within(fail_point.off()).await.unwrap();
     let pool = recorder.pool_events();
-    let cleared = |event: &CmapEvent| matches!(event, CmapEvent::PoolCleared { .. });
-    let cleared = pool.iter().position(cleared).expect("the pool was cleared");
-    let failed = |event: &CmapEvent| matches!(event, CmapEvent::CheckOutFailed { .. });
-    assert!(pool[cleared..].iter().any(failed), "{pool:?}");
+    assert!(recorder.check_out_failed_after_a_clear(), "{pool:?}");
     assert_eq!(recorder.sent("insert").len(), 3);
 }
 

@@ -30,6 +30,13 @@ fn client(
     Client::with_options(options).unwrap()
 }
 
+/// Finds, and once more when the server wants the connection to authenticate again.
+async fn find_twice(client: &Client, guarded: &Guarded) {
+    find(client).await.unwrap();
+    guarded.fails_once("find", 391);
+    find(client).await.unwrap();
+}
+
 /// 1.1 to 1.5, and 1.8.
 #[tokio::test(flavor = "multi_thread")]
 async fn prose_1_1_to_1_5_and_1_8_whoever_has_a_provider_logs_in_there() {
@@ -109,9 +116,7 @@ async fn prose_2_2_no_token_is_an_error() {
 async fn prose_2_3_the_refresh_token_is_passed_to_the_callback() {
     let (guarded, application) = (Guarded::start(), Application::default());
     let client = client(&guarded, "", &application, refreshable);
-    find(&client).await.unwrap();
-    guarded.fails_once("find", 391);
-    find(&client).await.unwrap();
+    find_twice(&client, &guarded).await;
     let calls = application.calls();
     let refresh: Vec<_> = calls
         .iter()
@@ -178,9 +183,7 @@ async fn prose_4_1_reauthentication_succeeds_and_can_be_seen() {
 async fn prose_4_2_reauthentication_succeeds_without_a_refresh_token() {
     let (guarded, application) = (Guarded::start(), Application::default());
     let client = client(&guarded, "", &application, good);
-    find(&client).await.unwrap();
-    guarded.fails_once("find", 391);
-    find(&client).await.unwrap();
+    find_twice(&client, &guarded).await;
     let calls = application.calls();
     assert_eq!(calls.len(), 2);
     assert!(calls.iter().all(|call| call.refresh_token.is_none()));
