@@ -1,15 +1,16 @@
 //! What a client's listener hears, and what pools do that it hears of.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bson::{RawDocumentBuf, rawdoc};
 use integration_tests::recorder::{Counts, listen};
-use integration_tests::{PATIENCE, shared_client, shared_set, within};
+use integration_tests::{PATIENCE, ping, shared_client, shared_set, within};
 use mongo_client::events::{
     CheckOutFailure, CloseReason, CmapEvent, CommandEvent, CommandFailure, CommandStep,
 };
 use mongo_client::sdam::SdamEvent;
-use mongo_client::{Client, Event};
+use mongo_client::{Client, ClientOptions, Event};
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
 
 fn commands(events: &[Event]) -> Vec<CommandEvent> {
@@ -106,6 +107,41 @@ async fn what_carries_secrets_is_not_heard() {
         }
         assert!(!format!("{event:?}").contains("hunter2"), "{event:?}");
     }
+}
+
+/// A bug report wants to know how everything stands when something happens.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_may_display_the_client() {
+    let server = standalone();
+    server.always("ping", |_| Answer::ok());
+    let (known, displayed) = (OnceLock::<Client>::new(), AtomicUsize::new(0));
+    let shared = Arc::new((known, displayed));
+    let options = ClientOptions::parse(&server.uri()).unwrap();
+    let options = options.on_event({
+        let shared = Arc::clone(&shared);
+        move |_| {
+            let (known, displayed) = &*shared;
+            if let Some(client) = known.get()
+                && client.to_string().contains("pool of")
+            {
+                displayed.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    });
+    let client = Client::with_options(options).unwrap();
+    shared.0.set(client.clone()).unwrap();
+    let pings: Vec<_> = (0..20)
+        .map(|_| {
+            let client = client.clone();
+            tokio::spawn(async move { ping(&client).await })
+        })
+        .collect();
+    for ping in pings {
+        within(ping).await.unwrap().unwrap();
+    }
+    // Of each ping and its connection: two events of the command, three of the pool.
+    assert!(shared.1.load(Ordering::Relaxed) >= 100);
+    within(client.shutdown()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

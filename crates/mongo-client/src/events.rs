@@ -1,10 +1,11 @@
 //! What a client tells whoever listens: discovery, pools and commands as they happen.
 //!
 //! A listener is given to [`ClientOptions::on_event`](crate::ClientOptions::on_event). It is called
-//! where the event happens, sometimes with a pool's lock held, so that events arrive in the order
-//! the specifications want: it must be quick, must not block, and must ask nothing of the client,
-//! not even how it is displayed, which would wait for that lock for ever. Whatever takes longer
-//! belongs behind a channel. A panic in a listener is caught and goes no further.
+//! where the event happens, and what has caused it waits meanwhile, so that events arrive in the
+//! order the specifications want: it must be quick and must not block. It may ask what the client
+//! knows, and how it is displayed; but it must not drop a cursor, whose connection goes back to its
+//! pool with further events. Whatever takes longer belongs behind a channel. A panic in a listener is
+//! caught and goes no further.
 //!
 //! Without a listener no event is put together: nothing is cloned and nothing allocated for it.
 
@@ -85,6 +86,11 @@ impl Events {
         self.0.listener.is_some() || Logs::want_commands()
     }
 
+    /// Whether what happens in pools is.
+    pub(crate) fn want_pools(&self) -> bool {
+        self.0.listener.is_some() || Logs::want_pools()
+    }
+
     pub(crate) fn command(&self, event: &CommandEvent) {
         self.0.logs.command(event);
         self.publish(|| Event::Command(event.clone()));
@@ -97,7 +103,7 @@ impl Events {
     }
 
     /// `error` says why, where the event alone does not.
-    pub(crate) fn cmap(&self, server: &ServerId, event: CmapEvent, error: impl FnOnce() -> String) {
+    pub(crate) fn cmap(&self, server: &ServerId, event: CmapEvent, error: Option<&str>) {
         self.0.logs.cmap(&server.address, &event, error);
         self.publish(|| Event::Cmap {
             server: server.clone(),

@@ -99,6 +99,11 @@ impl Logs {
         enabled!(target: COMMAND, Level::DEBUG)
     }
 
+    /// The same of what happens in pools.
+    pub(crate) fn want_pools() -> bool {
+        enabled!(target: CONNECTION, Level::DEBUG)
+    }
+
     pub(crate) fn command(&self, event: &CommandEvent) {
         if !Self::want_commands() {
             return;
@@ -222,13 +227,8 @@ impl Logs {
     }
 
     /// `error` says why, where the event alone does not.
-    pub(crate) fn cmap(
-        &self,
-        server: &ServerAddress,
-        event: &CmapEvent,
-        error: impl FnOnce() -> String,
-    ) {
-        if !enabled!(target: CONNECTION, Level::DEBUG) {
+    pub(crate) fn cmap(&self, server: &ServerAddress, event: &CmapEvent, error: Option<&str>) {
+        if !Self::want_pools() {
             return;
         }
         match *event {
@@ -254,7 +254,7 @@ impl Logs {
         }
     }
 
-    fn connection(&self, server: &ServerAddress, event: CmapEvent, error: impl FnOnce() -> String) {
+    fn connection(&self, server: &ServerAddress, event: CmapEvent, error: Option<&str>) {
         match event {
             CmapEvent::ConnectionCreated { connection } => {
                 connection!(
@@ -280,7 +280,7 @@ impl Logs {
                 "Connection closed",
                 driverConnectionId = connection,
                 reason = why_closed(reason),
-                error = (reason == CloseReason::Error).then(error),
+                error,
             ),
             CmapEvent::CheckOutStarted => connection!(self, server, "Connection checkout started"),
             CmapEvent::CheckOutFailed { reason, duration } => connection!(
@@ -288,7 +288,7 @@ impl Logs {
                 server,
                 "Connection checkout failed",
                 reason = why_failed(reason),
-                error = (reason == CheckOutFailure::ConnectionError).then(error),
+                error,
                 durationMS = millis(duration),
             ),
             CmapEvent::CheckedOut {

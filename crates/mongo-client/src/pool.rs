@@ -19,7 +19,7 @@ use self::machine::{Action, ConnectionId, Input, PoolMachine, Refusal, Standing,
 use crate::auth::AuthenticationError;
 use crate::connection::{Connection, Connector};
 use crate::error::{Error, Result};
-use crate::events::Events;
+use crate::events::{CheckOutFailure, CloseReason, CmapEvent, Events};
 use crate::tasks::{Tasks, now, sleep_until};
 use crate::topology::TopologyHandle;
 
@@ -54,6 +54,9 @@ pub(crate) struct Pool {
     server: ServerId,
     context: PoolContext,
     shared: Mutex<Shared>,
+    /// Held by whoever publishes, so that events come in their order; never taken while the other
+    /// is held, which a listener may want.
+    publishing: Mutex<()>,
     /// Tells the keeper to look when it is due.
     due: Notify,
     /// Operations that have selected this server and are not over (Server Selection,
@@ -74,7 +77,15 @@ struct Shared {
     /// Why the pool is paused, when it is because nobody could be authenticated: whoever waits is
     /// told that, and not to try again.
     unauthenticated: Option<Box<AuthenticationError>>,
+    /// What is still to be published, and why it has happened where it is a failure.
+    outbox: Vec<(CmapEvent, Option<String>)>,
 }
+
+/// Somebody who waits for a connection, and what comes of it.
+type Answer = (
+    oneshot::Sender<Result<PooledConnection>>,
+    Result<PooledConnection>,
+);
 
 /// The worker's side of a connection that the machine knows.
 #[derive(Debug)]
@@ -97,11 +108,13 @@ impl Pool {
             keeper_wakes: None,
             cause: None,
             unauthenticated: None,
+            outbox: Vec::new(),
         };
         let pool = Arc::new(Self {
             server,
             context,
             shared: Mutex::new(shared),
+            publishing: Mutex::new(()),
             due: Notify::new(),
             operations: AtomicU32::new(0),
         });
@@ -215,7 +228,8 @@ impl Pool {
     }
 
     fn carry_out(self: &Arc<Self>, mut guard: MutexGuard<'_, Shared>, mut failure: Option<Error>) {
-        let mut closing = Vec::new();
+        let (mut answers, mut closing) = (Vec::new(), Vec::new());
+        let is_heard = self.context.events.want_pools();
         let shared = &mut *guard;
         while let Some(action) = shared.machine.poll_action() {
             match action {
@@ -230,13 +244,13 @@ impl Pool {
                     let opening = establish::run(pool, connection, generation, changes);
                     self.context.tasks.spawn(opening);
                 }
-                Action::Hand { waiter, connection } => self.hand(shared, waiter, connection),
+                Action::Hand { waiter, connection } => {
+                    answers.extend(self.hand(shared, waiter, connection));
+                }
                 Action::Refuse { waiter, refusal } => {
                     let error = self.explain(shared, refusal, &mut failure);
-                    if let Some(grant) = shared.waiters.remove(&waiter) {
-                        // A waiter that has left needs no answer.
-                        let _ = grant.send(Err(error));
-                    }
+                    let grant = shared.waiters.remove(&waiter);
+                    answers.extend(grant.map(|grant| (grant, Err(error))));
                 }
                 Action::Discard(connection) => closing.extend(shared.links.remove(&connection)),
                 Action::Tell {
@@ -247,10 +261,11 @@ impl Pool {
                         link.standing.send_replace(standing);
                     }
                 }
-                Action::Publish(event) => {
-                    let events = &self.context.events;
-                    events.cmap(&self.server, event, || why(failure.as_ref(), shared));
+                Action::Publish(event) if is_heard => {
+                    let why = why(event, failure.as_ref(), shared);
+                    shared.outbox.push((event, why));
                 }
+                Action::Publish(_) => {}
             }
         }
         let due = shared.machine.poll_timeout();
@@ -258,32 +273,40 @@ impl Pool {
             self.due.notify_one();
         }
         drop(guard);
+        if is_heard {
+            self.publish();
+        }
+        for (grant, answer) in answers {
+            // A waiter that has left needs none: its connection goes back.
+            let _ = grant.send(answer);
+        }
         drop(closing);
     }
 
-    fn hand(self: &Arc<Self>, shared: &mut Shared, waiter: WaiterId, id: ConnectionId) {
-        let Some(link) = shared.links.get_mut(&id) else {
-            return;
-        };
-        let Some(connection) = link.idle.take() else {
-            return;
-        };
+    /// Publishes what has happened until now; all of it is heard when this returns.
+    fn publish(&self) {
+        let turn = self.publishing.lock();
+        let happened = std::mem::take(&mut self.lock().outbox);
+        for (event, why) in happened {
+            let why = why.as_deref();
+            self.context.events.cmap(&self.server, event, why);
+        }
+        drop(turn);
+    }
+
+    fn hand(
+        self: &Arc<Self>,
+        shared: &mut Shared,
+        waiter: WaiterId,
+        id: ConnectionId,
+    ) -> Option<Answer> {
+        let grant = shared.waiters.remove(&waiter)?;
+        let link = shared.links.get_mut(&id)?;
+        let connection = link.idle.take()?;
         let generation = shared.machine.generation_of(id);
         let standing = link.standing.subscribe();
         let pooled = PooledConnection::new(Arc::clone(self), id, generation, connection, standing);
-        let refused = match shared.waiters.remove(&waiter) {
-            Some(grant) => grant.send(Ok(pooled)).err(),
-            None => Some(Ok(pooled)),
-        };
-        if let Some(Ok(mut pooled)) = refused {
-            // The waiter left between the machine's decision and now.
-            link.idle = pooled.take();
-            let back = Input::CheckedIn {
-                connection: id,
-                reusable: true,
-            };
-            shared.machine.handle(&back, now());
-        }
+        Some((grant, Ok(pooled)))
     }
 
     fn explain(&self, shared: &Shared, refusal: Refusal, failure: &mut Option<Error>) -> Error {
@@ -359,13 +382,23 @@ impl fmt::Display for Pool {
     }
 }
 
-/// Why a connection was closed, or could not be had, for the logs.
-fn why(failure: Option<&Error>, shared: &Shared) -> String {
-    match (failure, &shared.cause) {
+/// Why a connection was closed, or could not be had, for the logs; `None` where the event says it.
+fn why(event: CmapEvent, failure: Option<&Error>, shared: &Shared) -> Option<String> {
+    let is_failure = matches!(
+        event,
+        CmapEvent::ConnectionClosed {
+            reason: CloseReason::Error,
+            ..
+        } | CmapEvent::CheckOutFailed {
+            reason: CheckOutFailure::ConnectionError,
+            ..
+        }
+    );
+    is_failure.then(|| match (failure, &shared.cause) {
         (Some(error), _) => error.to_string(),
         (None, Some(cause)) => cause.to_string(),
         (None, None) => "the last command on it failed or was given up".to_owned(),
-    }
+    })
 }
 
 /// A check-out that may still be waiting.

@@ -69,11 +69,6 @@ impl PooledConnection {
         self.operation = Some(operation);
     }
 
-    /// Takes the stream out, so that dropping this checks nothing in.
-    pub(super) fn take(&mut self) -> Option<Connection> {
-        self.connection.take()
-    }
-
     /// Its number in its pool.
     pub(crate) fn id(&self) -> ConnectionId {
         self.id
