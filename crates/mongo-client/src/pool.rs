@@ -153,7 +153,7 @@ impl Pool {
         };
         if granted.is_none() {
             if limit.is_some() {
-                self.apply(&Input::WaitExpired(turn.waiter), None);
+                self.apply(&Input::WaitExpired(turn.waiter));
             }
             granted = Some((&mut turn.answer).await);
         }
@@ -201,7 +201,7 @@ impl Pool {
 
     /// The server left the topology.
     pub(crate) fn close(self: &Arc<Self>) {
-        self.apply(&Input::Close, None);
+        self.apply(&Input::Close);
         self.due.notify_one();
     }
 
@@ -209,13 +209,13 @@ impl Pool {
         self.lock().machine.generation()
     }
 
-    /// Tells the machine a fact. `failure` explains the refusals that a failed establishment
-    /// causes.
-    fn apply(self: &Arc<Self>, input: &Input, failure: Option<Error>) {
-        self.advance(|shared, now| shared.machine.handle(input, now), failure);
+    /// Tells the machine a fact.
+    fn apply(self: &Arc<Self>, input: &Input) {
+        self.advance(|shared, now| shared.machine.handle(input, now), None);
     }
 
-    /// Lets the machine go on, and what belongs to it, and does what it orders.
+    /// Lets the machine go on, and what belongs to it, and does what it orders. `failure` explains
+    /// the refusal that a failed establishment causes.
     fn advance<T>(
         self: &Arc<Self>,
         step: impl FnOnce(&mut Shared, Instant) -> T,

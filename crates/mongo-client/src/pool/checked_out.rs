@@ -76,7 +76,7 @@ impl PooledConnection {
 
     /// Counts as a cursor's from now on, where that is of interest.
     pub(crate) fn hold_for_cursor(&self) {
-        self.pool.apply(&Input::HeldByCursor(self.id), None);
+        self.pool.apply(&Input::HeldByCursor(self.id));
     }
 
     /// Whether another command can be run on it.

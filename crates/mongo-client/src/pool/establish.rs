@@ -22,13 +22,10 @@ pub(super) async fn run(
     let greeted = |service_id| {
         if let Some(service) = service_id {
             let connection = id;
-            pool.apply(
-                &Input::Greeted {
-                    connection,
-                    service,
-                },
-                None,
-            );
+            pool.apply(&Input::Greeted {
+                connection,
+                service,
+            });
         }
     };
     let connected = tokio::select! {
