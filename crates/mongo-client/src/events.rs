@@ -21,7 +21,7 @@ use mongo_topology::{SdamEvent, ServerId};
 
 pub use cmap::{CheckOutFailure, CloseReason, CmapEvent};
 pub use command::{CommandEvent, CommandFailure, CommandStep};
-pub(crate) use command::{CommandOrigin, Observation, as_sent, is_sensitive, name_of};
+pub(crate) use command::{CommandOrigin, Observation, REDACTED, as_sent, is_sensitive, name_of};
 
 use crate::logs::Logs;
 use crate::spans::Spans;

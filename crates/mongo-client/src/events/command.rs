@@ -11,7 +11,7 @@ use super::Events;
 use crate::error::{Error, Result};
 
 /// What stands in the place of what must not be shown.
-const REDACTED: &str = "REDACTED";
+pub(crate) const REDACTED: &str = "REDACTED";
 
 /// Commands that carry secrets, in whatever case (Command Logging and Monitoring, "Security").
 const SENSITIVE: [&str; 9] = [

@@ -6,14 +6,11 @@ use std::fmt::{self, Write};
 use bson::RawDocument;
 
 use crate::error::Error;
-use crate::events::as_sent;
+use crate::events::{REDACTED, as_sent};
 use crate::logs::shortened;
 
 /// What stands beside a command and is not told of it.
 const NOT_TOLD: [&str; 4] = ["lsid", "$db", "$clusterTime", "signature"];
-
-/// What stands in the place of what must not be shown.
-const REDACTED: &str = "REDACTED";
 
 /// What has happened, and to what: `find shop.orders`.
 pub(super) fn summary(name: &str, database: &str, collection: Option<&str>) -> String {
