@@ -90,7 +90,8 @@ pub enum CommandFailure {
     Client(String),
     /// There was no reply within this limit.
     TimedOut(Duration),
-    /// The future that ran the command was dropped.
+    /// It was given up: the future that ran it was dropped, or the call was out of time that wanted
+    /// the next batch of a cursor or a change stream.
     Cancelled,
 }
 
