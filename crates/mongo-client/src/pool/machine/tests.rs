@@ -131,14 +131,7 @@ fn clear_closes_available_connections_and_outdates_those_in_use() {
             }
         ]
     );
-    assert_eq!(
-        bench.back(2),
-        [
-            publish(CmapEvent::CheckedIn { connection: 2 }),
-            closed(2, CloseReason::Stale),
-            Action::Discard(2)
-        ]
-    );
+    assert_eq!(bench.back(2), ended(2, CloseReason::Stale));
     bench.tell(Input::MarkReady);
     assert_eq!(bench.order(Input::CheckOut(3)), [establish_in(3, 1)]);
 }
@@ -307,41 +300,15 @@ fn idle_and_broken_connections_are_not_handed_out() {
         ]
     );
     bench.established(2);
-    let broken = Input::CheckedIn {
-        connection: 2,
-        reusable: false,
-    };
-    assert_eq!(
-        bench.tell(broken),
-        [
-            publish(CmapEvent::CheckedIn { connection: 2 }),
-            closed(2, CloseReason::Error),
-            Action::Discard(2)
-        ]
-    );
+    assert_eq!(bench.tell(broken(2)), ended(2, CloseReason::Error));
 }
 
 /// What is wrong with a connection is told, not that it would have been closed anyway.
 #[test]
 fn a_broken_connection_of_a_cleared_pool_is_closed_for_its_error() {
     let mut bench = Bench::in_use(limits(2, 2), 1);
-    bench.tell(Input::Clear {
-        generation: 1,
-        service_id: None,
-        interrupt_in_use: false,
-    });
-    let broken = Input::CheckedIn {
-        connection: 1,
-        reusable: false,
-    };
-    assert_eq!(
-        bench.tell(broken),
-        [
-            publish(CmapEvent::CheckedIn { connection: 1 }),
-            closed(1, CloseReason::Error),
-            Action::Discard(1)
-        ]
-    );
+    bench.clear(false);
+    assert_eq!(bench.tell(broken(1)), ended(1, CloseReason::Error));
 }
 
 #[test]
@@ -421,11 +388,7 @@ fn a_ready_pool_is_filled_to_its_minimum_a_few_at_a_time() {
     assert_eq!(bench.established(3), []);
     // One that is lost is replaced.
     assert_eq!(bench.order(Input::CheckOut(1)), [hand(1, 3)]);
-    let broken = Input::CheckedIn {
-        connection: 3,
-        reusable: false,
-    };
-    assert_eq!(bench.order(broken), [Action::Discard(3), establish(4)]);
+    assert_eq!(bench.order(broken(3)), [Action::Discard(3), establish(4)]);
 }
 
 #[test]
@@ -491,14 +454,7 @@ fn closing_closes_what_nobody_uses_before_it_says_so() {
             }
         ]
     );
-    assert_eq!(
-        bench.back(1),
-        [
-            publish(CmapEvent::CheckedIn { connection: 1 }),
-            closed(1, reason),
-            Action::Discard(1)
-        ]
-    );
+    assert_eq!(bench.back(1), ended(1, reason));
     assert_eq!(
         bench.order(Input::CheckOut(6)),
         [refuse(6, Refusal::Closed)]

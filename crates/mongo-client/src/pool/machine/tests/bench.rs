@@ -120,6 +120,24 @@ pub(super) fn refuse(waiter: WaiterId, refusal: Refusal) -> Action {
     Action::Refuse { waiter, refusal }
 }
 
+/// A connection comes back that is of no more use.
+pub(super) fn broken(connection: ConnectionId) -> Input {
+    let reusable = false;
+    Input::CheckedIn {
+        connection,
+        reusable,
+    }
+}
+
+/// A connection came back, and was closed.
+pub(super) fn ended(connection: ConnectionId, reason: CloseReason) -> [Action; 3] {
+    [
+        publish(CmapEvent::CheckedIn { connection }),
+        closed(connection, reason),
+        Action::Discard(connection),
+    ]
+}
+
 pub(super) fn closed(connection: ConnectionId, reason: CloseReason) -> Action {
     publish(CmapEvent::ConnectionClosed { connection, reason })
 }
