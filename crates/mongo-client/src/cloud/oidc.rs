@@ -156,9 +156,12 @@ impl OidcIdentity {
         if let Some(last) = *last_call {
             sleep_until(last + CALL_INTERVAL).await;
         }
+        // Should this be given up meanwhile, it was called by then; otherwise it has certainly begun
+        // by the time it ends, however late.
         *last_call = Some(Instant::now());
-        let given = self.call(idp.clone(), refresh_token).await?;
-        let token = self.cache().keep(given, origin, idp.as_ref());
+        let given = self.call(idp.clone(), refresh_token).await;
+        *last_call = Some(Instant::now());
+        let token = self.cache().keep(given?, origin, idp.as_ref());
         Ok(Some(token))
     }
 
