@@ -96,13 +96,15 @@ fn a_stall_holds_bytes_back_until_healed() {
         echoes(&mut stream);
         proxy.stall(direction);
         stream.write_all(b"late").unwrap();
-        assert!(is_silent(&mut stream), "{direction:?}");
-        let held = if direction == Direction::ToServer {
+        let passed = if direction == Direction::ToServer {
             4
         } else {
             8
         };
-        assert_eq!(proxy.counts().to_server, held, "{direction:?}");
+        // What may pass has passed before the silence is looked for.
+        assert!(proxy.wait_until(PATIENCE, |counts| counts.to_server == passed));
+        assert!(is_silent(&mut stream), "{direction:?}");
+        assert_eq!(proxy.counts().to_server, passed, "{direction:?}");
         proxy.heal().unwrap();
         let mut answer = [0; 4];
         stream.read_exact(&mut answer).unwrap();

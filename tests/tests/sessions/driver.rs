@@ -3,7 +3,7 @@
 use bson::spec::BinarySubtype;
 use bson::{Binary, RawDocumentBuf, Timestamp, cstr, rawdoc};
 use integration_tests::fail_point::FailPoint;
-use integration_tests::recorder::{heard, listen};
+use integration_tests::recorder::{heard, listen, sent};
 use integration_tests::{own_database, shared_client, within};
 use mongo_client::sdam::SdamEvent;
 use mongo_client::uri::{ReadPreference, ReadPreferenceMode};
@@ -296,9 +296,12 @@ async fn a_session_whose_command_was_given_up_is_not_used_again() {
     let sleep = rawdoc! { "sleep": 1, "millis": 3_000, "lock": "none" };
     let ping = rawdoc! { "ping": 1 };
     within(client.run_admin_command(&ping)).await.unwrap();
-    let limit = std::time::Duration::from_millis(200);
-    let given_up = tokio::time::timeout(limit, client.run_admin_command(&sleep)).await;
-    assert!(given_up.is_err());
+    let sleeping = client.run_admin_command(&sleep);
+    let is_sent = recorder.wait_for(|events| sent(events, "sleep").len() == 1);
+    tokio::select! {
+        result = sleeping.into_future() => panic!("{result:?}"),
+        _ = is_sent => {}
+    }
     within(client.run_admin_command(&ping)).await.unwrap();
     let busy = lsid(&recorder.sent("sleep")[0]);
     assert_eq!(busy, lsid(&recorder.sent("ping")[0]));
