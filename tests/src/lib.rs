@@ -31,6 +31,17 @@ pub async fn within<T>(work: impl IntoFuture<Output = T>) -> T {
         .expect("this hangs")
 }
 
+/// What comes of `work`, which ends itself before `limit`. It is the runtime that compares: wherever
+/// the machine pauses, what is due earlier is done earlier.
+///
+/// # Panics
+/// When it is not done by then.
+pub async fn in_time<T>(limit: Duration, work: impl IntoFuture<Output = T>) -> T {
+    tokio::time::timeout(limit, work)
+        .await
+        .unwrap_or_else(|_| panic!("not done within {limit:?}"))
+}
+
 /// A replica set of one member, started once for all tests of a program and left alone by them;
 /// it ends with the program.
 ///

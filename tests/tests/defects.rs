@@ -36,9 +36,13 @@ async fn d3_a_cancelled_call_leaves_the_stream_alive_and_its_token_readable() {
         tokio::time::timeout(wait, stream.next_raw()).await.is_err(),
         "nothing has happened yet"
     );
-    let asked = Instant::now();
-    assert!(stream.is_alive() && stream.resume_token().is_some());
-    let took = asked.elapsed();
+    // The quickest of some: a pause of the machine is none of the stream.
+    let ask = |_| {
+        let asked = Instant::now();
+        assert!(stream.is_alive() && stream.resume_token().is_some());
+        asked.elapsed()
+    };
+    let took = (0..10).map(ask).min().unwrap();
     insert(&database, "things", [1]).await;
     assert_eq!(next(&mut stream).await, 1);
     beside(

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bson::{RawDocument, rawdoc};
 use integration_tests::defects::beside;
 use integration_tests::recorder::Recorder;
-use integration_tests::{id_of, insert, within};
+use integration_tests::{PATIENCE, id_of, in_time, insert, within};
 use mongo_client::change_stream::RawEvent;
 use mongo_client::uri::{ReadPreference, ReadPreferenceMode};
 use mongo_client::{ChangeStream, Client, ClientOptions, Error, Event};
@@ -174,13 +174,21 @@ async fn a_stream_on_a_secondary_is_killed_there_and_nowhere_else() {
                 { "$match": { "cursor.originatingCommand.comment": "on a secondary" } },
             ],
         };
-        set.members().iter().position(|member| {
+        let has_it = |member: &Member| {
             let reply = member.run_command("admin", &command).unwrap();
             let cursor = reply.get_document("cursor").unwrap();
             !cursor.get_array("firstBatch").unwrap().is_empty()
-        })
+        };
+        // One that is just being taken up by a `getMore` may be shown neither as idle nor in use.
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(holder) = set.members().iter().position(has_it) {
+                return holder;
+            }
+            assert!(Instant::now() < until, "nobody has the cursor");
+        }
     });
-    let holder = holder.await.expect("somebody has the cursor");
+    let holder = holder.await;
     assert_ne!(
         holder,
         with_set(&set, |set| set.primary().unwrap().index()).await
@@ -253,10 +261,9 @@ async fn without_a_majority_the_error_says_what_each_member_is() {
     .await;
 
     let called = Instant::now();
-    let error = client
-        .run_admin_command(&rawdoc! { "ping": 1 })
-        .await
-        .unwrap_err();
+    let ping = rawdoc! { "ping": 1 };
+    let ping = client.run_admin_command(&ping);
+    let error = in_time(Duration::from_secs(6), ping).await.unwrap_err();
     let waited = called.elapsed();
     assert!(matches!(error, Error::Selection { .. }), "{error}");
     let message = error.to_string();
@@ -264,8 +271,5 @@ async fn without_a_majority_the_error_says_what_each_member_is() {
         assert!(message.contains(address.as_str()), "{message}");
     }
     println!("{message}");
-    assert!(
-        waited >= Duration::from_secs(2) && waited < Duration::from_secs(6),
-        "{waited:?}"
-    );
+    assert!(waited >= Duration::from_secs(2), "{waited:?}");
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bson::{RawDocumentBuf, rawdoc};
 use integration_tests::batch::{self, event};
 use integration_tests::defects::beside;
-use integration_tests::{PATIENCE, id_of, within};
+use integration_tests::{PATIENCE, id_of, in_time, within};
 use mongo_client::change_stream::{StreamError, StreamEvent};
 use mongo_client::{ChangeStream, Client, Error, Misuse};
 use testbed::scripted::{Answer, HelloScript, Received, ScriptedServer};
@@ -126,8 +126,10 @@ async fn resumes_without_progress_back_off() {
             .is_err(),
         "it goes on trying"
     );
-    let aggregates = server.received_named("aggregate");
     let since = |command: &Received| command.at.saturating_duration_since(opened);
+    let mut aggregates = server.received_named("aggregate");
+    // On a busy machine the limit may be noticed late.
+    aggregates.retain(|command| since(command) < limit);
     let first = aggregates
         .iter()
         .filter(|c| since(c) < Duration::from_secs(1))
@@ -197,7 +199,7 @@ async fn a_server_that_goes_silent_is_given_up_and_the_stream_resumes() {
     server.always("getMore", |_| Answer::reply(batch::next(77, [event(2)])));
     let client = Client::new(&server.uri()).unwrap();
     let config = mongo_client::change_stream::StreamConfig {
-        get_more_margin: Duration::from_millis(300),
+        get_more_margin: Duration::from_millis(900),
         ..Default::default()
     };
     let collection = client.database("test").collection("things");
@@ -208,13 +210,8 @@ async fn a_server_that_goes_silent_is_given_up_and_the_stream_resumes() {
     let mut stream = within(watch.into_future()).await.unwrap();
 
     assert_eq!(id_of(&within(stream.next_raw()).await.unwrap().unwrap()), 1);
-    let started = Instant::now();
-    assert_eq!(id_of(&within(stream.next_raw()).await.unwrap().unwrap()), 2);
-    assert!(
-        started.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        started.elapsed()
-    );
+    let next = in_time(Duration::from_secs(2), stream.next_raw()).await;
+    assert_eq!(id_of(&next.unwrap().unwrap()), 2);
     let aggregates = server.received_named("aggregate");
     assert_eq!(aggregates.len(), 2);
     let stage = aggregates[1]
@@ -256,7 +253,7 @@ async fn an_aggregate_that_is_never_answered_is_given_up() {
     server.once("aggregate", Answer::silence());
     let client = Client::new(&server.uri()).unwrap();
     let config = mongo_client::change_stream::StreamConfig {
-        aggregate_limit: Duration::from_millis(300),
+        aggregate_limit: Duration::from_secs(1),
         ..Default::default()
     };
     let watch = client.database("test").watch().config(config);
@@ -336,7 +333,7 @@ async fn a_pool_that_is_used_up_is_an_error_in_time() {
     let server = primary();
     server.always("getMore", |_| Answer::silence());
     let uri = format!(
-        "{}?maxPoolSize=1&serverSelectionTimeoutMS=500",
+        "{}?maxPoolSize=1&serverSelectionTimeoutMS=2000",
         server.uri()
     );
     let client = Client::new(&uri).unwrap();

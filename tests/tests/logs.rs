@@ -266,7 +266,7 @@ async fn a_connection_that_cannot_be_opened_says_why() {
             Answer::error(11_600, "InterruptedAtShutdown", &[])
         }
     });
-    let uri = format!("{}?serverSelectionTimeoutMS=300", server.uri());
+    let uri = format!("{}?serverSelectionTimeoutMS=2000", server.uri());
     let client = Client::new(&uri).unwrap();
     within(client.run_admin_command(&rawdoc! { "ping": 1 }))
         .await

@@ -204,14 +204,19 @@ async fn backpressure_prose_5_the_server_can_say_how_long_to_wait() {
     within(client.run_admin_command(&rawdoc! { "ping": 1 }))
         .await
         .unwrap();
-    let called = Instant::now();
     let insert = rawdoc! { "insert": "things", "documents": [{}] };
-    within(client.database("d").run_command(&insert))
-        .await
-        .unwrap_err();
-    let took = called.elapsed();
+    let mut took = Vec::new();
+    for _ in 0..3 {
+        let called = Instant::now();
+        within(client.database("d").run_command(&insert))
+            .await
+            .unwrap_err();
+        took.push(called.elapsed());
+    }
+    // None is too early; that one takes longer may be the machine's fault.
+    let quickest = took.iter().min().copied().unwrap();
     assert!(
-        took >= Duration::from_millis(300) && took < Duration::from_millis(600),
+        quickest >= Duration::from_millis(300) && quickest < Duration::from_millis(600),
         "{took:?}"
     );
 }
@@ -224,8 +229,9 @@ async fn a_retry_goes_to_another_router() {
         .collect();
     routers[0].always("find", |_| Answer::error(6, "HostUnreachable", &[]));
     routers[1].always("find", |_| Answer::reply(batch::first(0, [])));
+    // On a busy machine one may answer so much later that it would never be chosen.
     let uri = format!(
-        "mongodb://{},{}/",
+        "mongodb://{},{}/?localThresholdMS=60000",
         routers[0].address(),
         routers[1].address()
     );
@@ -333,7 +339,7 @@ async fn what_the_first_try_met_is_told_when_there_is_too_little_time_for_anothe
             "maxWireVersion": 17, "logicalSessionTimeoutMinutes": 30,
         };
         Answer::silence()
-            .then_wait(Duration::from_millis(80))
+            .then_wait(Duration::from_millis(400))
             .then_reply(hello)
     };
     let server = ScriptedServer::start(|me| HelloScript::primary("rs0", me, &[me])).unwrap();
@@ -350,7 +356,7 @@ async fn what_the_first_try_met_is_told_when_there_is_too_little_time_for_anothe
         let server = topology.servers.iter().next().unwrap();
         server.round_trip().minimum
     };
-    while fastest(&client) < Duration::from_millis(80) {
+    while fastest(&client) < Duration::from_millis(400) {
         within(changes.next()).await.unwrap();
     }
     within(client.run_admin_command(&rawdoc! { "ping": 1 }))
@@ -359,7 +365,7 @@ async fn what_the_first_try_met_is_told_when_there_is_too_little_time_for_anothe
     server.always("find", |_| {
         let error = rawdoc! { "ok": 0, "code": 6, "errmsg": "unreachable" };
         Answer::silence()
-            .then_wait(Duration::from_millis(100))
+            .then_wait(Duration::from_millis(500))
             .then_reply(error)
     });
     let find = rawdoc! { "find": "things" };
@@ -367,7 +373,7 @@ async fn what_the_first_try_met_is_told_when_there_is_too_little_time_for_anothe
     for is_read in [true, false] {
         let find = database
             .run_command(&find)
-            .timeout(Duration::from_millis(170));
+            .timeout(Duration::from_millis(850));
         let find = if is_read {
             find.as_read()
         } else {
@@ -382,7 +388,7 @@ async fn what_the_first_try_met_is_told_when_there_is_too_little_time_for_anothe
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_first_try_met_is_told_when_no_server_is_left_for_another() {
     let server = ScriptedServer::start(|me| HelloScript::primary("rs0", me, &[me])).unwrap();
-    let uri = format!("{}?serverSelectionTimeoutMS=500", server.uri());
+    let uri = format!("{}?serverSelectionTimeoutMS=2000", server.uri());
     let client = Client::new(&uri).unwrap();
     within(client.run_admin_command(&rawdoc! { "ping": 1 }))
         .await

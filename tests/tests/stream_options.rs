@@ -8,7 +8,7 @@ use bson::{RawDocument, RawDocumentBuf, rawdoc};
 use integration_tests::batch::{self, event};
 use integration_tests::fail_point::FailPoint;
 use integration_tests::recorder::heard;
-use integration_tests::{id_of, insert, own_database, shared_client, within};
+use integration_tests::{id_of, in_time, insert, own_database, ping, shared_client, within};
 use mongo_client::uri::{ReadConcern, ReadConcernLevel};
 use mongo_client::{Client, ClientOptions, Error, Misuse, SessionOptions};
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
@@ -117,16 +117,19 @@ async fn a_limit_that_is_not_longer_than_the_wait_is_refused() {
 async fn the_limit_covers_the_opening() {
     let control = shared_client().await;
     let (client, recorder) = heard("&appName=opening").await;
+    // Or it would have to cover the discovery, too.
+    ping(&client).await.unwrap();
     let database = own_database(&client);
     let data = rawdoc! {
-        "failCommands": ["aggregate"], "blockConnection": true, "blockTimeMS": 600,
+        "failCommands": ["aggregate"], "blockConnection": true, "blockTimeMS": 2_000,
         "appName": "opening",
     };
     let fail_point = FailPoint::on(&control, Some(1), data).await;
-    let error = within(database.watch().timeout(ms(300))).await.unwrap_err();
+    let error = within(database.watch().timeout(ms(1_000))).await;
+    let error = error.unwrap_err();
     within(fail_point.off()).await.unwrap();
     assert!(error.is_operation_timeout(), "{error}");
-    assert!(max_time(&recorder.sent("aggregate")[0]).unwrap() <= 300);
+    assert!(max_time(&recorder.sent("aggregate")[0]).unwrap() <= 1_000);
 }
 
 /// Behind a call that took too long, the next one resumes, and then asks for more.
@@ -137,19 +140,19 @@ async fn a_call_that_takes_too_long_fails_and_the_next_one_resumes() {
         let (client, recorder) = heard("&appName=lapse").await;
         let database = own_database(&client);
         insert(&database, "things", [0]).await;
-        let watch = database.watch().timeout(ms(400)).max_await_time(ms(10));
+        let watch = database.watch().timeout(ms(1_200)).max_await_time(ms(10));
         let mut stream = within(watch.prefetch(prefetch)).await.unwrap();
         let data = rawdoc! {
-            "failCommands": ["getMore"], "blockConnection": true, "blockTimeMS": 700,
+            "failCommands": ["getMore"], "blockConnection": true, "blockTimeMS": 2_000,
             "appName": "lapse",
         };
         let fail_point = FailPoint::on(&control, Some(1), data).await;
         let called = Instant::now();
-        let error = within(stream.next()).await.unwrap().unwrap_err();
-        let took = called.elapsed();
+        let error = in_time(ms(2_000), stream.next()).await;
+        let (error, took) = (error.unwrap().unwrap_err(), called.elapsed());
         within(fail_point.off()).await.unwrap();
         assert!(error.is_operation_timeout(), "{error}");
-        assert!(took >= ms(350) && took < ms(2_000), "{took:?}");
+        assert!(took >= ms(350), "{took:?}");
         assert!(stream.is_alive());
         assert_eq!(
             recorder.sent("aggregate").len(),
@@ -160,7 +163,7 @@ async fn a_call_that_takes_too_long_fails_and_the_next_one_resumes() {
         assert!(within(stream.next_if_any()).await.unwrap().is_none());
         let aggregates = recorder.sent("aggregate");
         assert_eq!(aggregates.len(), 2);
-        assert!(max_time(&aggregates[1]).unwrap() <= 400);
+        assert!(max_time(&aggregates[1]).unwrap() <= 1_200);
         assert_eq!(lsid(&aggregates[0]), lsid(&aggregates[1]));
         let sent = recorder.sent("getMore");
         assert!(sent.len() > before);
@@ -201,10 +204,11 @@ async fn without_a_wait_no_time_is_sent_with_a_get_more() {
 async fn an_error_of_the_resume_behind_a_lapse_is_told() {
     let control = shared_client().await;
     let (client, _) = heard("&appName=told&retryReads=false").await;
+    ping(&client).await.unwrap();
     let database = own_database(&client);
     let watch = database
         .watch()
-        .timeout(ms(300))
+        .timeout(ms(1_000))
         .max_await_time(ms(10))
         .prefetch(None);
     let mut stream = within(watch).await.unwrap();

@@ -9,7 +9,7 @@ use bson::{RawDocument, RawDocumentBuf, rawdoc};
 use integration_tests::batch;
 use integration_tests::fail_point::FailPoint;
 use integration_tests::recorder::{heard, listen};
-use integration_tests::{PATIENCE, own_database, shared_client, within};
+use integration_tests::{PATIENCE, in_time, own_database, ping, shared_client, within};
 use mongo_client::change_stream::Prefetch;
 use mongo_client::events::{CommandFailure, CommandStep};
 use mongo_client::{Client, CursorType, Error, Event, SessionOptions, TimeoutMode};
@@ -54,11 +54,12 @@ async fn the_server_is_told_what_is_left_and_only_then() {
         .await
         .unwrap();
     let (limited, second) = heard("&timeoutMS=2000").await;
-    within(limited.run_admin_command(&ping)).await.unwrap();
-    within(limited.run_admin_command(&ping).timeout(ms(9_000)))
+    // Without a limit first, so that none has to cover the discovery.
+    within(limited.run_admin_command(&ping).timeout(Duration::ZERO))
         .await
         .unwrap();
-    within(limited.run_admin_command(&ping).timeout(Duration::ZERO))
+    within(limited.run_admin_command(&ping)).await.unwrap();
+    within(limited.run_admin_command(&ping).timeout(ms(9_000)))
         .await
         .unwrap();
     let mut sent = recorder.sent("ping");
@@ -69,9 +70,9 @@ async fn the_server_is_told_what_is_left_and_only_then() {
         Some(5_000),
         None,
         Some(3_000),
+        None,
         Some(2_000),
         Some(9_000),
-        None,
     ];
     assert_eq!(times.len(), limits.len());
     for (found, limit) in times.into_iter().zip(limits) {
@@ -116,19 +117,17 @@ async fn every_way_to_be_late_is_one_error_with_its_reason() {
         Answer::reply(rawdoc! { "ok": 1.0, "writeErrors": [expired()] })
     });
     let (client, recorder) = listen(&server.uri());
-    for (name, code) in [
-        ("silent", None),
-        ("refused", Some(50)),
-        ("concern", Some(50)),
-        ("write", Some(50)),
+    // Only the silence needs a limit that passes; answers are in time for theirs.
+    for (name, code, limit) in [
+        ("silent", None, ms(400)),
+        ("refused", Some(50), PATIENCE),
+        ("concern", Some(50), PATIENCE),
+        ("write", Some(50), PATIENCE),
     ] {
         let mut command = RawDocumentBuf::new();
         command.append(bson::raw::CString::try_from(name).unwrap(), 1);
-        let called = Instant::now();
-        let error = within(client.run_admin_command(&command).timeout(ms(400)))
-            .await
-            .unwrap_err();
-        assert!(called.elapsed() < ms(2_000));
+        let command = client.run_admin_command(&command).timeout(limit);
+        let error = in_time(ms(2_000), command).await.unwrap_err();
         assert!(error.is_operation_timeout(), "{name}: {error}");
         assert_eq!(error.code(), code, "{name}");
         let source = error.source().unwrap().to_string();
@@ -208,9 +207,9 @@ async fn the_limit_covers_selection_and_the_shorter_of_two_limits_holds() {
             None => command,
         };
         let called = Instant::now();
-        let error = within(command).await.unwrap_err();
+        let error = in_time(ms(2_000), command).await.unwrap_err();
         let took = called.elapsed();
-        assert!(took >= ms(200) && took < ms(2_000), "{options}: {took:?}");
+        assert!(took >= ms(200), "{options}: {took:?}");
         let Error::OperationTimeout {
             source: Some(source),
             ..
@@ -272,12 +271,9 @@ async fn the_limit_covers_opening_a_connection() {
     for hello in ["hello", "isMaster"] {
         server.always(hello, |_| Answer::silence());
     }
-    let called = Instant::now();
     let ping = rawdoc! { "ping": 1 };
-    let error = within(client.run_admin_command(&ping).timeout(ms(300)))
-        .await
-        .unwrap_err();
-    assert!(called.elapsed() < ms(2_000));
+    let ping = client.run_admin_command(&ping).timeout(ms(300));
+    let error = in_time(ms(2_000), ping).await.unwrap_err();
     assert!(error.is_operation_timeout(), "{error}");
 }
 
@@ -302,7 +298,7 @@ async fn a_read_is_tried_as_often_as_there_is_time_for() {
     let mut data = blocking("often", "find", ms(60));
     data.append(bson::cstr!("errorCode"), 6);
     let fail_point = FailPoint::on(&control, None, data).await;
-    let error = within(database.run_command(&find).as_read().timeout(ms(300)))
+    let error = within(database.run_command(&find).as_read().timeout(ms(2_000)))
         .await
         .unwrap_err();
     within(fail_point.off()).await.unwrap();
@@ -316,13 +312,13 @@ async fn the_limit_of_a_cursor_is_for_its_whole_life_and_a_batch_that_is_here_is
     let (client, recorder) = heard("&appName=life").await;
     let database = own_database(&client);
     integration_tests::insert(&database, "things", 0..4).await;
-    let data = blocking("life", "getMore", ms(150));
+    let data = blocking("life", "getMore", ms(750));
     let fail_point = FailPoint::on(&control, None, data).await;
     let find = rawdoc! { "find": "things", "batchSize": 1 };
     let cursor = database
         .run_cursor_command(&find)
         .batch_size(1)
-        .timeout(ms(400));
+        .timeout(ms(2_000));
     let mut cursor = within(cursor).await.unwrap();
     let mut read = 0;
     let error = loop {
@@ -351,13 +347,13 @@ async fn the_limit_of_each_call_begins_anew() {
     let (client, recorder) = heard("&appName=call").await;
     let database = own_database(&client);
     integration_tests::insert(&database, "things", 0..4).await;
-    let data = blocking("call", "getMore", ms(150));
+    let data = blocking("call", "getMore", ms(600));
     let fail_point = FailPoint::on(&control, None, data).await;
     let find = rawdoc! { "find": "things", "batchSize": 1 };
     let cursor = database
         .run_cursor_command(&find)
         .batch_size(1)
-        .timeout(ms(400))
+        .timeout(ms(1_600))
         .timeout_mode(TimeoutMode::Iteration);
     let mut cursor = within(cursor).await.unwrap();
     for _ in 0..4 {
@@ -380,15 +376,16 @@ async fn a_cursor_that_waits_is_told_the_shorter_time() {
         database
             .run_cursor_command(&find)
             .cursor_type(CursorType::TailableAwait)
-            .max_await_time(ms(200))
+            .max_await_time(ms(100))
             .timeout(timeout)
     };
-    let mut cursor = within(tail(ms(900))).await.unwrap();
+    let mut cursor = within(tail(ms(1_500))).await.unwrap();
     within(cursor.next()).await.unwrap().unwrap();
     let called = Instant::now();
-    let error = within(cursor.next()).await.unwrap().unwrap_err();
+    let error = in_time(ms(3_000), cursor.next()).await;
+    let error = error.unwrap().unwrap_err();
     assert!(error.is_operation_timeout(), "{error}");
-    assert!(called.elapsed() >= ms(600) && called.elapsed() < ms(3_000));
+    assert!(called.elapsed() >= ms(600), "{:?}", called.elapsed());
     let asked: Vec<_> = recorder
         .sent("getMore")
         .iter()
@@ -396,7 +393,7 @@ async fn a_cursor_that_waits_is_told_the_shorter_time() {
         .collect();
     assert_eq!(asked.len(), recorder.sent("getMore").len());
     assert!(
-        asked.len() > 2 && asked[0] == 200 && *asked.last().unwrap() <= 200,
+        asked.len() > 2 && asked[0] == 100 && *asked.last().unwrap() <= 100,
         "{asked:?}"
     );
     assert!(max_time(&recorder.sent("find")[0]).unwrap() > 500);
@@ -404,9 +401,11 @@ async fn a_cursor_that_waits_is_told_the_shorter_time() {
 
 #[tokio::test]
 async fn the_time_of_a_streams_call_begins_when_it_waits() {
-    let limit = ms(300);
+    let limit = ms(600);
     let server = ReplayServer::start(&Replay::of_orders(1, 2)).unwrap();
     let client = Client::new(&server.uri()).unwrap();
+    // The discovery has its own time.
+    ping(&client).await.unwrap();
     let watch = client.database("shop").watch().timeout(limit);
     let mut stream = within(watch.prefetch(Some(Prefetch::new(1, 1 << 20))))
         .await

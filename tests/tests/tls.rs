@@ -376,13 +376,8 @@ async fn a_plain_client_of_a_server_that_requires_tls_is_told_what_to_do() {
             &rawdoc! { "setParameter": 1, "tlsMode": "requireTLS" },
         )
         .unwrap();
-    let uri = format!("{}?serverSelectionTimeoutMS=1000", server.uri());
-    let client = Client::new(&uri).unwrap();
-    let error = client
-        .run_admin_command(&rawdoc! { "ping": 1 })
-        .await
-        .unwrap_err();
-    assert!(error.to_string().contains("tls=true"), "{error}");
+    let (_, message) = why_unreachable(&format!("{}?tls=false", server.uri())).await;
+    assert!(message.contains("tls=true"), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -224,10 +224,10 @@ async fn prose_4_4_reauthentication_fails_in_the_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operation_waits_for_the_log_in_and_not_only_for_a_server() {
     let guarded = Guarded::start();
-    let options = guarded.options("", "&serverSelectionTimeoutMS=200&connectTimeoutMS=200");
+    let options = guarded.options("", "&serverSelectionTimeoutMS=1000&connectTimeoutMS=1000");
     let options = options.oidc_human_callback(async |_| {
         // A human reads the page.
-        tokio::time::sleep(Duration::from_millis(600)).await;
+        tokio::time::sleep(Duration::from_secs(3)).await;
         Ok::<_, Error>(OidcToken::new("good"))
     });
     find(&Client::with_options(options).unwrap()).await.unwrap();
