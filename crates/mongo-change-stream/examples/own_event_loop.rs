@@ -209,8 +209,12 @@ impl Server {
             self.received.resize(start + wanted, 0);
             let read = stream.read(&mut self.received[start..]);
             self.received.truncate(start + read.as_ref().unwrap_or(&0));
-            if read? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+            match read {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                // The process was stopped and goes on.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+                Ok(_) => {}
             }
         }
     }

@@ -2,7 +2,7 @@
 //! look at servers. It shares no code with the client that is tested but the codec.
 
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
@@ -131,11 +131,26 @@ impl Connection {
             if let Some(message) = decode(&mut self.received, &Limits::default())? {
                 return Ok(message);
             }
-            let count = self.stream.read(&mut chunk)?;
+            let count = read_some(&mut self.stream, &mut chunk)?;
             if count == 0 {
                 bail!("the server closed the connection");
             }
             self.received.extend_from_slice(&chunk[..count]);
+        }
+    }
+}
+
+/// Reads what there is, at least one byte unless there is no more. A read with a time limit fails
+/// when the process is stopped and goes on, which only means to read again.
+///
+/// # Errors
+///
+/// As [`Read::read`], but for [`ErrorKind::Interrupted`].
+pub fn read_some(from: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match from.read(buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            read => return read,
         }
     }
 }

@@ -11,7 +11,7 @@ use bson::oid::ObjectId;
 use bson::{Bson, Document, RawDocumentBuf, rawdoc};
 use bytes::BytesMut;
 use mongo_wire::{DocumentList, DocumentSequence, Flags, Limits, Message, OpMsg, OpQuery, decode};
-use testbed::connection::{CommandFailed, Connection};
+use testbed::connection::{CommandFailed, Connection, read_some};
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -55,7 +55,7 @@ impl Wire {
                 return message;
             }
             let mut chunk = [0; 4096];
-            let count = self.stream.read(&mut chunk).unwrap();
+            let count = read_some(&mut self.stream, &mut chunk).unwrap();
             assert_ne!(count, 0, "the server closed the connection");
             self.bytes.extend_from_slice(&chunk[..count]);
         }
@@ -323,13 +323,13 @@ fn a_connection_can_get_raw_bytes_and_an_end() {
     assert_eq!(rest, b"nonsense");
     let mut reset = Wire::open(&server);
     reset.send(msg(1, rawdoc! { "b": 1 }));
-    let error = reset.stream.read(&mut [0; 1]).unwrap_err();
+    let error = read_some(&mut reset.stream, &mut [0; 1]).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     let mut open = Wire::open(&server);
     open.send(msg(1, rawdoc! { "ping": 1 }));
     open.read();
     server.close_connections();
-    assert_eq!(open.stream.read(&mut [0; 1]).unwrap(), 0);
+    assert_eq!(read_some(&mut open.stream, &mut [0; 1]).unwrap(), 0);
     assert!(server.wait_for_open(PATIENCE, 0));
     assert_eq!(server.accepted(), 3);
 }
@@ -356,5 +356,5 @@ fn dropping_the_server_ends_its_connections() {
         .wait_for(PATIENCE, |received| received.len() == 1)
         .unwrap();
     drop(server);
-    assert_eq!(wire.stream.read(&mut [0; 1]).unwrap(), 0);
+    assert_eq!(read_some(&mut wire.stream, &mut [0; 1]).unwrap(), 0);
 }

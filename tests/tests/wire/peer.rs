@@ -1,12 +1,13 @@
 //! A connection to a real server with nothing on it but the codec.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::TcpStream;
 
 use bson::{RawDocumentBuf, rawdoc};
 use bytes::BytesMut;
 use integration_tests::{PATIENCE, shared_set};
 use mongo_wire::{CommandReply, Compressor, Document, Frame, Limits, Message, OpMsg};
+use testbed::connection::read_some;
 
 pub(crate) fn address() -> String {
     shared_set().primary().unwrap().address().to_owned()
@@ -51,7 +52,7 @@ impl Peer {
                 return Some(frame);
             }
             let mut chunk = vec![0; 64 * 1024];
-            match self.stream.read(&mut chunk) {
+            match read_some(&mut self.stream, &mut chunk) {
                 Ok(0) => return None,
                 Ok(count) => self.received.extend_from_slice(&chunk[..count]),
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,

@@ -1,6 +1,6 @@
 //! Messages of a conversation with a real server, in both directions.
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use mongo_wire::{
     Message, OpMsg, OpQuery,
 };
 use testbed::cluster::ReplicaSet;
+use testbed::connection::read_some;
 
 /// How long the server may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -146,7 +147,7 @@ impl Tape {
                 break frame;
             }
             let mut chunk = [0; 4_096];
-            let count = self.stream.read(&mut chunk)?;
+            let count = read_some(&mut self.stream, &mut chunk)?;
             if count == 0 {
                 bail!("the server closed the connection");
             }
