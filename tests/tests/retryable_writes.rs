@@ -7,9 +7,10 @@ use std::time::Duration;
 use bson::{RawArrayBuf, RawDocument, RawDocumentBuf, rawdoc};
 use integration_tests::fail_point::FailPoint;
 use integration_tests::recorder::{Recorder, listen};
-use integration_tests::{PATIENCE, own_database, shared_client, shared_set, within};
+use integration_tests::{PATIENCE, own_database, ping, shared_client, shared_set, within};
+use mongo_client::events::{CommandEvent, CommandStep};
 use mongo_client::sdam::ServerType;
-use mongo_client::{Client, Database, Error, SessionOptions};
+use mongo_client::{Client, ClientOptions, Database, Error, Event, SessionOptions};
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
 
 const LABEL: &str = "RetryableWriteError";
@@ -222,6 +223,37 @@ async fn with_a_time_limit_a_write_is_repeated_while_time_is_left() {
         .unwrap_err();
     assert!(error.is_operation_timeout(), "{error:?}");
     assert!(recorder.sent("insert").len() > 7);
+}
+
+/// The answer was in time, but there is none left for another try.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_passes_between_two_tries_is_told_as_what_it_is() {
+    let server = primary();
+    for command in ["insert", "find"] {
+        server.always(command, |_| Answer::error(6, "HostUnreachable", &[LABEL]));
+    }
+    let limit = Duration::from_secs(1);
+    let slow = move |event: &Event| {
+        let failed = |event: &CommandEvent| matches!(event.step, CommandStep::Failed { .. });
+        if matches!(event, Event::Command(event) if failed(event)) {
+            std::thread::sleep(limit);
+        }
+    };
+    let options = ClientOptions::parse(&server.uri()).unwrap().on_event(slow);
+    let client = Client::with_options(options).unwrap();
+    ping(&client).await.unwrap();
+    let database = client.database("d");
+    let (write, read) = (insert(1), rawdoc! { "find": "things" });
+    let write = database.run_command(&write).as_write();
+    let read = database.run_command(&read).as_read();
+    for command in [write, read] {
+        let error = within(command.timeout(limit)).await.unwrap_err();
+        assert!(error.is_operation_timeout(), "{error:?}");
+        assert_eq!(error.code(), Some(6), "{error:?}");
+    }
+    for command in ["insert", "find"] {
+        assert_eq!(server.received_named(command).len(), 1);
+    }
 }
 
 /// Servers before 4.4 do not say what may be repeated.

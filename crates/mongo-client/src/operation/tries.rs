@@ -206,7 +206,8 @@ impl Client {
         })
     }
 
-    /// When to try again after a failure; `None` when not at all, or not before the deadline.
+    /// When to try again after a failure; `None` when not at all, or not before the deadline. Without
+    /// a pause it is the next try that says so, if time has run out by now.
     pub(crate) fn retry_at(
         &self,
         retries: &mut Retries,
@@ -215,7 +216,7 @@ impl Client {
     ) -> Option<Instant> {
         let pause = retries.next(failed, self.chance())?;
         let until = Instant::now() + pause;
-        (!deadline.is_over(until)).then_some(until)
+        (pause.is_zero() || !deadline.is_over(until)).then_some(until)
     }
 
     fn retry_policy(&self, intent: Intent, deadline: Deadline) -> RetryPolicy {
