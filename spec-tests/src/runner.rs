@@ -2,7 +2,8 @@
 //!
 //! The cases are sorted by the deployment they run against (`plan`). One kind of deployment
 //! follows the other; of each, a few are started that take the cases in turns, for fail points are a
-//! server's and not a client's (`lanes`). `judge` holds what a case did against what may be.
+//! server's and not a client's (`lanes`); beside a case that is about time no other is run. `judge`
+//! holds what a case did against what may be.
 
 mod judge;
 mod lanes;
@@ -19,6 +20,9 @@ use crate::servers::{self, KINDS, Kind};
 use crate::skips::{Area, Skips};
 use crate::suites::{SUITES, Suite};
 use crate::unified::{Deployment, ExtraOptions};
+
+/// The suite whose cases have limits of a few milliseconds: nothing else is run beside one.
+const TIMED: &str = "csot";
 
 /// What to run, and against what.
 #[derive(Debug)]
@@ -110,7 +114,9 @@ pub fn run(options: &Options, progress: &(dyn Fn(Progress<'_>) + Sync)) -> Resul
     progress(Progress::Planned(plan.jobs.iter().map(Vec::len).sum()));
     let mut finished = plan.settled;
     for (place, jobs) in places.iter().zip(plan.jobs) {
-        finished.extend(lanes::run(options, place, jobs, progress));
+        let (timed, others) = jobs.into_iter().partition(|job| job.name.suite == TIMED);
+        finished.extend(lanes::run(options, place, others, options.lanes, progress));
+        finished.extend(lanes::run(options, place, timed, 1, progress));
         if let Place::Anywhere = place {
             cmap::stop_server();
         }

@@ -18,18 +18,18 @@ const CASE_LIMIT: Duration = Duration::from_secs(90);
 /// A further deployment is worth its start for this many cases more.
 const CASES_PER_LANE: usize = 15;
 
-/// Runs the jobs of a place and returns what became of them, each with its number.
+/// Runs jobs of a place, so many at once at most, and returns what became of them, each with its
+/// number.
 pub(super) fn run(
     options: &Options,
     place: &Place,
     jobs: Vec<Job>,
+    most: usize,
     progress: &(dyn Fn(Progress<'_>) + Sync),
 ) -> Vec<(usize, CaseReport)> {
     let lanes = match place {
         Place::Given(_) => 1,
-        Place::Anywhere | Place::Local(..) => {
-            jobs.len().div_ceil(CASES_PER_LANE).min(options.lanes)
-        }
+        Place::Anywhere | Place::Local(..) => jobs.len().div_ceil(CASES_PER_LANE).min(most),
     };
     let queue = Mutex::new(VecDeque::from(jobs));
     let finished = Mutex::new(Vec::new());
