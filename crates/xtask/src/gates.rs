@@ -23,12 +23,14 @@ const WIRE_CRATES: usize = 15;
 /// The most crates that `mongo-client` may bring, itself included, by its features.
 const CLIENT_CRATES: [(&[&str], usize); 2] = [(&[], 130), (&["--no-default-features"], 75)];
 
-/// Which of our crates each core may use.
-const ARROWS: [(&str, &[&str]); 4] = [
+/// Which of our crates each may name as its dependency, whatever its features.
+const ARROWS: [(&str, &[&str]); 6] = [
     ("mongo-wire", &[]),
     ("mongo-uri", &[]),
     ("mongo-topology", &["mongo-uri"]),
     ("mongo-change-stream", &["mongo-wire"]),
+    ("mongo-client", &CORES),
+    ("mongo-watch", &["mongo-client"]),
 ];
 
 /// Checks every gate.
@@ -45,16 +47,13 @@ pub(crate) fn run() -> anyhow::Result<()> {
             bail!("{core} depends on {found}: only mongo-client may know a runtime");
         }
     }
-    for (core, allowed) in ARROWS {
-        let tree = tree(core, &[])?;
-        let ours = tree
+    for (package, allowed) in ARROWS {
+        let direct = tree(package, &["--depth", "1", "--all-features"])?;
+        let mut ours = direct
             .iter()
-            .filter(|name| name.starts_with("mongo-") && *name != core);
-        if let Some(found) = ours
-            .into_iter()
-            .find(|name| !allowed.contains(&name.as_str()))
-        {
-            bail!("{core} depends on {found}: the house allows {allowed:?}");
+            .filter(|name| name.starts_with("mongo-") && *name != package);
+        if let Some(found) = ours.find(|name| !allowed.contains(&name.as_str())) {
+            bail!("{package} depends on {found}: the house allows {allowed:?}");
         }
     }
     let bare = tree("mongo-wire", &["--no-default-features"])?;
