@@ -3,8 +3,8 @@
 //! A suite is a folder of JSON files; a case is one entry of a file, or the whole file. Suites have
 //! path-like names, such as `sdam/rs`, and a name stands for itself and all below it.
 //!
-//! - [`suites`] names the suites, [`dir`] finds their files in either of two layouts, [`json`] reads
-//!   them.
+//! - [`suites`] names the suites and their folders, [`dir`] finds the files in either layout, [`json`]
+//!   reads them.
 //! - [`case`] is one case that brings along what it runs against: [`pure`] holds those that need no
 //!   server, [`cmap`] those of connection pools.
 //! - [`unified`] runs the cases of the unified test format against a deployment; [`failing`] and
@@ -17,8 +17,8 @@
 //!
 //! # Adding a suite
 //!
-//! Give its folder a line in [`dir::FOLDERS`] and its name one in [`suites::SUITES`]. Unless it is of
-//! the unified test format, write a function of type [`case::Loader`] for it.
+//! Give it a line in [`suites::SUITES`]. Unless it is of the unified test format, write a function
+//! of type [`case::Loader`] for it.
 
 pub mod case;
 pub mod cmap;

@@ -92,7 +92,7 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     fn suite(&mut self, suite: &Suite) {
-        if !self.options.dir.carries(suite.name) {
+        if !self.options.dir.carries(suite) {
             return;
         }
         let before = self.plan.known.len();
