@@ -140,28 +140,33 @@ impl Readers {
     }
 
     async fn seat(&mut self, mut seat: Seat, checkpoint: PathBuf) -> anyhow::Result<()> {
-        let name = seat.plan.name;
-        if seat.plan.way == Way::Reopened {
-            let store = FileStore::new(checkpoint);
-            let stream = seat.watch().resume_from(None).await?;
-            let start = stream.checkpoint().context("no token at the start")?;
-            store.save(&start).await?;
-            self.tasks
-                .spawn(named(name, async move { seat.reopen(&store).await }));
-            return Ok(());
-        }
-        let stream = seat.watch().await?;
+        let (name, watch) = (seat.plan.name, seat.watch());
         match seat.plan.way {
             Way::Next => {
+                let stream = watch.await?;
                 self.tasks
                     .spawn(named(name, async move { seat.next(stream).await }));
             }
             Way::Batch => {
+                let stream = watch.await?;
                 self.tasks
                     .spawn(named(name, async move { seat.batches(stream).await }));
             }
+            Way::Cancelled => {
+                let stream = watch.await?;
+                self.tasks
+                    .spawn(named(name, async move { seat.cancel(stream).await }));
+            }
+            Way::Reopened => {
+                let store = FileStore::new(checkpoint);
+                let stream = watch.resume_from(None).await?;
+                let start = stream.checkpoint().context("no token at the start")?;
+                store.save(&start).await?;
+                self.tasks
+                    .spawn(named(name, async move { seat.reopen(&store).await }));
+            }
             Way::Shared => {
-                let shared = SharedStream::new(stream);
+                let shared = SharedStream::new(watch.await?);
                 let options = SubscribeOptions::default().capacity(QUEUE.0, QUEUE.1);
                 let all = shared.subscribe(options.clone());
                 let pattern: NamespacePattern = format!("{DATABASE}.{}", LOADED[0]).parse()?;
@@ -171,10 +176,6 @@ impl Readers {
                 self.tasks.spawn(named(name, subscribed(all, seat.book)));
                 self.tasks
                     .spawn(named("orders, shared", subscribed(some, book)));
-            }
-            Way::Cancelled | Way::Reopened => {
-                self.tasks
-                    .spawn(named(name, async move { seat.cancel(stream).await }));
             }
         }
         Ok(())
