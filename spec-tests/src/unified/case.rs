@@ -21,6 +21,9 @@ use super::stop::{Run, Stop};
 use super::threads::Thread;
 use super::{helpers, runner};
 
+/// The area whose entities are refused.
+const ENCRYPTION: &str = "client-side encryption";
+
 /// What a running case has.
 #[derive(Debug)]
 pub(super) struct Case {
@@ -170,7 +173,6 @@ impl Case {
                 let mut iterable = iterable.lock().await;
                 helpers::iterable(name, &mut iterable, arguments).await
             }
-            Held::Refused(what) => Err(Stop::skip(what).into()),
             Held::Thread(_) | Held::Topology(_) | Held::Value(_) => {
                 Err(unsupported(name, &operation.object).into())
             }
@@ -203,16 +205,13 @@ impl Case {
                 Arguments::new(entity.options.0.clone()).finish()?;
                 self.entities.add(&entity.id, Held::Bucket(database))
             }
-            Entity::ClientEncryption(entity) => {
-                let held = Held::Refused("client-side encryption");
-                self.entities.add(&entity.id, held)
-            }
+            Entity::ClientEncryption(_) => Err(Stop::skip(ENCRYPTION)),
         }
     }
 
     async fn create_client(&self, entity: &ClientEntity) -> Run {
         if entity.auto_encrypt_opts.is_some() {
-            return Err(Stop::skip("client-side encryption"));
+            return Err(Stop::skip(ENCRYPTION));
         }
         let around = Surroundings {
             deployment: &self.deployment,

@@ -31,8 +31,6 @@ pub(super) enum Held {
     Thread(Thread),
     Topology(Arc<TopologyDescription>),
     Value(Bson),
-    /// Something that this stack does not have; only operations on it are refused.
-    Refused(&'static str),
 }
 
 /// What can be iterated.

@@ -58,7 +58,8 @@ impl Logs {
         };
         let wanted = expected.messages.len();
         // The comparison tells better what is missing.
-        let _ = (self.0.wait(GRACE, |all| counted(all).len() >= wanted)).await;
+        let has_enough = |all: &Vec<Message>| counted(all).len() >= wanted;
+        let _ = self.0.wait(GRACE, has_enough).await;
         let actual = counted(&self.0.read());
         for (index, expected) in expected.messages.iter().enumerate() {
             let Some(message) = actual.get(index) else {

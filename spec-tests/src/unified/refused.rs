@@ -1,5 +1,5 @@
 //! What is refused as a whole, by name: areas that are no part of this client. Those that have
-//! entities of their own are refused where one is used.
+//! entities of their own are refused where one is made.
 
 use super::schema::{Operation, Test};
 

@@ -13,6 +13,7 @@ use super::value::{AnyObject, EjsonDocument, NonEmpty, present};
 #[serde(rename_all = "camelCase")]
 pub(in crate::unified) enum Entity {
     Client(Box<ClientEntity>),
+    #[expect(dead_code, reason = "only its type matters")]
     ClientEncryption(ClientEncryptionEntity),
     Database(DatabaseEntity),
     Collection(CollectionEntity),
@@ -192,10 +193,10 @@ pub(in crate::unified) struct AutoEncryptOptions {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[expect(dead_code, reason = "only their types matter")]
 pub(in crate::unified) struct ClientEncryptionEntity {
-    pub(in crate::unified) id: String,
-    #[serde(rename = "clientEncryptionOpts")]
-    _options: ClientEncryptionOptions,
+    id: String,
+    client_encryption_opts: ClientEncryptionOptions,
 }
 
 /// See [`AutoEncryptOptions`].
