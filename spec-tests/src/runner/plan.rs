@@ -50,7 +50,6 @@ pub(super) enum Work {
 }
 
 /// A case of the unified test format.
-#[derive(Clone)]
 pub(super) struct UnifiedCase {
     pub(super) file: Arc<UnifiedFile>,
     pub(super) index: usize,
