@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bson::{RawDocumentBuf, rawdoc};
 use mongo_client::change_stream::RawEvent;
-use mongo_client::{Client, Collection, Database, Error, Result};
+use mongo_client::{ChangeStream, Client, Collection, Database, Error, Result};
 use testbed::cluster::ReplicaSet;
 
 /// Nothing here takes longer unless it hangs, whatever else the machine does.
@@ -132,6 +132,23 @@ pub async fn run(database: &Database, mut command: RawDocumentBuf) {
         .get("writeErrors")
         .expect("a readable reply");
     assert!(errors.is_none(), "{errors:?}");
+}
+
+/// The next event of a stream.
+///
+/// # Panics
+/// When it fails or ends, or none comes within [`PATIENCE`].
+pub async fn next<T>(stream: &mut ChangeStream<T>) -> RawEvent {
+    let event = within(stream.next_raw()).await;
+    event.expect("the stream goes on").expect("an event")
+}
+
+/// The same for one that is about a document; its `_id`.
+///
+/// # Panics
+/// As [`next`] and [`id_of`] do.
+pub async fn next_id(stream: &mut ChangeStream) -> i32 {
+    id_of(&next(stream).await)
 }
 
 /// The `_id` of the document that an event is about.

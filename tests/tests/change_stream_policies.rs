@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use bson::{RawDocumentBuf, Timestamp, doc, rawdoc};
 use integration_tests::recorder::{self, Recorder};
-use integration_tests::{id_of, insert, own_database, run, shared_client, within};
+use integration_tests::{id_of, insert, next, own_database, run, shared_client, within};
 use mongo_client::change_stream::{
     ErrorClass, FullDocumentBeforeChangeType, GapCause, HistoryLost, OnInvalidate, OperationType,
     Oversize, RawEvent, StreamEvent,
@@ -23,13 +23,6 @@ use testbed::cluster::{ReplicaSet, ReplicaSetOptions};
 use testbed::mongod::ServerVersion;
 use testbed::proxy::Direction;
 use tokio::sync::mpsc;
-
-async fn next<T>(stream: &mut ChangeStream<T>) -> RawEvent {
-    within(stream.next_raw())
-        .await
-        .expect("the stream goes on")
-        .unwrap()
-}
 
 fn kind(event: &RawEvent) -> OperationType {
     event.operation_type().unwrap()

@@ -9,7 +9,7 @@ use bson::rawdoc;
 use integration_tests::batch;
 use integration_tests::fail_point::FailPoint;
 use integration_tests::{
-    id_of, insert, own_database, place, run, shared_client, shared_set, within,
+    id_of, insert, next_id, own_database, place, run, shared_client, shared_set, within,
 };
 use mongo_client::change_stream::{
     Checkpoint, CheckpointTracker, IdentityMismatch, OnInvalidate, OperationType,
@@ -18,11 +18,6 @@ use mongo_client::checkpoint::{CheckpointFailure, CheckpointStore, CollectionSto
 use mongo_client::{ChangeStream, Client, Error};
 use testbed::cluster::ReplicaSet;
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
-
-async fn next(stream: &mut ChangeStream) -> i32 {
-    let event = within(stream.next_raw()).await.expect("the stream goes on");
-    id_of(&event.unwrap())
-}
 
 /// Whatever the store: an application that acknowledges out of order and dies, again and again,
 /// deals with every event, and repeats none that lies before its checkpoint.
@@ -44,7 +39,7 @@ async fn deals_with_everything(store: &impl CheckpointStore) {
         let mut tracker = CheckpointTracker::new(saved.map(|saved| saved.point));
         let mut open = Vec::new();
         for _ in 0..random.usize(1..8).min(40 - dealt_with.len()) {
-            let id = next(&mut stream).await;
+            let id = next_id(&mut stream).await;
             if open.is_empty() {
                 assert_eq!(usize::try_from(id).unwrap(), dealt_with.len());
             }
@@ -73,7 +68,7 @@ async fn deals_with_everything(store: &impl CheckpointStore) {
     let saved = store.load().await.unwrap();
     let mut stream = within(collection.watch().resume_from(saved)).await.unwrap();
     insert(&database, "things", [40]).await;
-    assert_eq!(next(&mut stream).await, 40);
+    assert_eq!(next_id(&mut stream).await, 40);
 }
 
 #[tokio::test(flavor = "multi_thread")]

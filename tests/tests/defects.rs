@@ -13,16 +13,11 @@ use bson::{RawDocumentBuf, doc, rawdoc};
 use bytes::BytesMut;
 use integration_tests::defects::beside;
 use integration_tests::recorder::{heard, sent};
-use integration_tests::{id_of, insert, own_database, shared_client, within};
+use integration_tests::{insert, next_id, own_database, shared_client, within};
 use mongo_client::checkpoint::{CheckpointStore, FileStore};
 use mongo_client::{ChangeStream, Client, Error};
 use mongo_wire::{Compressor, Limits, OpMsg};
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
-
-async fn next(stream: &mut ChangeStream) -> i32 {
-    let event = within(stream.next_raw()).await.expect("the stream goes on");
-    id_of(&event.unwrap())
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn d3_a_cancelled_call_leaves_the_stream_alive_and_its_token_readable() {
@@ -44,7 +39,7 @@ async fn d3_a_cancelled_call_leaves_the_stream_alive_and_its_token_readable() {
     };
     let took = (0..10).map(ask).min().unwrap();
     insert(&database, "things", [1]).await;
-    assert_eq!(next(&mut stream).await, 1);
+    assert_eq!(next_id(&mut stream).await, 1);
     beside(
         "D3",
         format_args!("both answered in {took:?}, the next event came"),
@@ -78,9 +73,9 @@ async fn d7_behind_the_last_event_of_a_batch_the_token_is_the_batches_end() {
         let token = stream.resume_token().expect("a token");
         token.as_raw().get_str("_data").unwrap().to_owned()
     };
-    assert_eq!(next(&mut stream).await, 1);
+    assert_eq!(next_id(&mut stream).await, 1);
     assert_eq!(data(&stream), "00000001");
-    assert_eq!(next(&mut stream).await, 2);
+    assert_eq!(next_id(&mut stream).await, 2);
     assert_eq!(data(&stream), "00000009");
     beside(
         "D7",
@@ -97,7 +92,7 @@ async fn d8_a_comment_goes_with_aggregate_and_get_more() {
     let watch = database.collection("things").watch().comment("why");
     let mut stream = within(watch).await.unwrap();
     insert(&database, "things", [1]).await;
-    assert_eq!(next(&mut stream).await, 1);
+    assert_eq!(next_id(&mut stream).await, 1);
     let commented = |name: &str| {
         let sent = recorder.sent(name);
         assert!(!sent.is_empty());
@@ -208,7 +203,7 @@ async fn d11_batches_are_read_ahead_whole_and_a_checkpoint_goes_on_behind_them()
     assert!(saved.is_some());
     let mut stream = within(things.watch().resume_from(saved)).await.unwrap();
     for expected in 3..12 {
-        assert_eq!(next(&mut stream).await, expected);
+        assert_eq!(next_id(&mut stream).await, expected);
     }
     let ours = format!(
         "{ahead} getMores were under way or answered while a batch of {} was unread; \

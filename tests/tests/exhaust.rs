@@ -16,17 +16,12 @@ use integration_tests::defects::beside;
 use integration_tests::fail_point::FailPoint;
 use integration_tests::recorder::heard;
 use integration_tests::{
-    PATIENCE, id_of, insert, own_database, ping, shared_client, shared_set, within,
+    PATIENCE, id_of, insert, next_id, own_database, ping, shared_client, shared_set, within,
 };
 use mongo_client::change_stream::{Prefetch, StreamEvent};
 use mongo_client::{ChangeStream, Client, Watch};
 use testbed::cluster::ReplicaSet;
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
-
-async fn next(stream: &mut ChangeStream) -> i32 {
-    let event = within(stream.next_raw()).await.expect("the stream goes on");
-    id_of(&event.unwrap())
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_get_more_brings_every_batch_and_the_connection_is_not_used_again() {
@@ -38,7 +33,7 @@ async fn one_get_more_brings_every_batch_and_the_connection_is_not_used_again() 
         .unwrap();
     for id in 0..30 {
         insert(&database, "things", [id]).await;
-        assert_eq!(next(&mut stream).await, id);
+        assert_eq!(next_id(&mut stream).await, id);
     }
     // Empty replies come unasked, too, and move the token.
     let before = stream.resume_token().unwrap();
@@ -69,7 +64,7 @@ async fn the_window_holds_while_the_server_sends_unasked() {
         .await
         .unwrap();
     insert(&database, "things", 0..200).await;
-    assert_eq!(next(&mut stream).await, 0);
+    assert_eq!(next_id(&mut stream).await, 0);
     // The consumer takes its time, and commands are answered meanwhile: first until the window is
     // full, behind the opening batch and the one being read, then long enough to receive them all.
     let begun = stream.position().batches;
@@ -83,7 +78,7 @@ async fn the_window_holds_while_the_server_sends_unasked() {
     let received = stream.position().batches - begun;
     assert!(received <= u64::from(WINDOW) + 1, "{received} batches");
     for id in 1..200 {
-        assert_eq!(next(&mut stream).await, id);
+        assert_eq!(next_id(&mut stream).await, id);
     }
 }
 
@@ -96,7 +91,7 @@ async fn it_works_through_a_failover() {
     let watch = database.collection("things").watch().exhaust(true);
     let mut stream = within(watch).await.unwrap();
     insert(&database, "things", [0]).await;
-    assert_eq!(next(&mut stream).await, 0);
+    assert_eq!(next_id(&mut stream).await, 0);
     let killed = Arc::clone(&set);
     let kill = move || {
         let old = killed.primary().unwrap();
@@ -111,7 +106,7 @@ async fn it_works_through_a_failover() {
         }
     };
     within(again).await;
-    assert_eq!(next(&mut stream).await, 1);
+    assert_eq!(next_id(&mut stream).await, 1);
 }
 
 /// A server that has a change stream, whose events are for the test to send.
@@ -140,7 +135,7 @@ async fn a_server_that_does_not_stream_or_stops_is_asked_as_usual() {
     server.always("getMore", |_| Answer::silence());
     let mut stream = watch(&server).await;
     for id in 1..=5 {
-        assert_eq!(next(&mut stream).await, id);
+        assert_eq!(next_id(&mut stream).await, id);
     }
     let asked = server.wait_for(PATIENCE, |all| {
         all.iter()
@@ -296,7 +291,7 @@ async fn exhaust_resumes_behind_what_was_received() {
         };
         let fail_point = FailPoint::on(&control, Some(1), data).await;
         insert(&database, "things", [id]).await;
-        assert_eq!(next(&mut stream).await, id);
+        assert_eq!(next_id(&mut stream).await, id);
         within(resumes.recv()).await.unwrap();
         fail_point.off().await.unwrap();
     }

@@ -3,11 +3,11 @@
 use std::sync::{Mutex, PoisonError};
 
 use bson::{Document, RawDocumentBuf, doc, rawdoc};
+use integration_tests::own_database;
 use integration_tests::recorder::{Recorder, sent};
-use integration_tests::{own_database, within};
-use mongo_client::change_stream::{RawEvent, ResumeToken};
+use mongo_client::change_stream::ResumeToken;
 use mongo_client::events::CommandStep;
-use mongo_client::{ChangeStream, Client, ClientOptions, Collection, Database, Event};
+use mongo_client::{Client, ClientOptions, Collection, Database, Event};
 use testbed::cluster::{ReplicaSet, ReplicaSetOptions};
 use testbed::mongod::ServerVersion;
 
@@ -157,13 +157,6 @@ pub(crate) fn batch(cursor: &Document) -> Vec<Document> {
     events
         .map(|event| event.as_document().unwrap().clone())
         .collect()
-}
-
-pub(crate) async fn next<T>(stream: &mut ChangeStream<T>) -> RawEvent {
-    within(stream.next_raw())
-        .await
-        .expect("the stream goes on")
-        .unwrap()
 }
 
 pub(crate) fn document(token: Option<ResumeToken>) -> Option<Document> {

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use bson::{Bson, Document, Timestamp, doc, rawdoc};
-use integration_tests::{id_of, within};
+use integration_tests::{id_of, next, within};
 use mongo_client::Watch;
 use mongo_client::change_stream::{
     EventFilter, FullDocumentBeforeChangeType, FullDocumentType, OperationType, ResumeToken,
 };
 use testbed::mongod::ServerVersion;
 
-use crate::deployment::{World, document, next, stage};
+use crate::deployment::{World, document, stage};
 
 /// One option, and the keys it leaves in each command, envelope aside.
 struct Case {

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bson::{Document, doc, rawdoc};
-use integration_tests::{id_of, within};
+use integration_tests::{id_of, next, within};
 use mongo_client::change_stream::{
     BackoffConfig, FullDocumentBeforeChangeType, FullDocumentType, StreamConfig,
 };
 use mongo_client::{Error, Watch};
 
-use crate::deployment::{World, batch, document, next, stage, token};
+use crate::deployment::{World, batch, document, stage, token};
 
 fn code(error: &Error) -> Option<i32> {
     match error {

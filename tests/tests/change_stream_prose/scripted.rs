@@ -2,13 +2,11 @@
 
 use bson::rawdoc;
 use integration_tests::batch::{self, event};
-use integration_tests::{id_of, within};
+use integration_tests::{id_of, next, within};
 use mongo_client::change_stream::{StreamError, StreamEvent};
 use mongo_client::uri::{ReadPreference, ReadPreferenceMode};
 use mongo_client::{Client, Error};
 use testbed::scripted::{Answer, HelloScript, ScriptedServer};
-
-use crate::deployment::next;
 
 /// The client's half: servers of this version no longer let it come so far.
 pub(crate) async fn prose_02() {
