@@ -3,15 +3,13 @@
 
 use std::fmt;
 
-use bson::{
-    DateTime, Timestamp,
-    raw::{RawBsonRef, RawDocument},
-};
-use mongo_wire::{Document, Fields};
+use bson::{DateTime, Timestamp, raw::RawDocument};
+use mongo_wire::{Document, Element, Elements};
 use serde::Deserialize;
 
 use crate::{ResumeToken, StreamError, options::open_string};
 
+mod de;
 mod typed;
 
 pub use typed::{ChangeEvent, EventNamespace, SplitEvent, TruncatedArray, UpdateDescription};
@@ -217,26 +215,27 @@ impl<'a> EventRef<'a> {
     /// # Errors
     /// [`StreamError::Event`] if the event does not have that shape.
     pub fn deserialize<T: Deserialize<'a>>(self) -> Result<T, StreamError> {
-        bson::deserialize_from_slice(self.0.as_bytes()).map_err(StreamError::Event)
+        de::from_document(self.0).map_err(StreamError::Event)
     }
 
-    fn field(self, key: &str) -> Option<RawBsonRef<'a>> {
-        Fields::find(self.0, key)
+    fn field(self, key: &str) -> Option<Element<'a>> {
+        Elements::find(self.0, key)
     }
 
     fn namespace_in(self, key: &str) -> Option<NamespaceRef<'a>> {
         let ns = self.field(key)?.as_document()?;
         Some(NamespaceRef {
-            database: Fields::find(ns, "db")?.as_str()?,
-            collection: Fields::find(ns, "coll").and_then(|value| value.as_str()),
+            database: Elements::find(ns, "db")?.as_str()?,
+            collection: Elements::find(ns, "coll").and_then(|name| name.as_str()),
         })
     }
 
     fn image(self, key: &str) -> Image<&'a RawDocument> {
         match self.field(key) {
-            Some(RawBsonRef::Document(document)) => Image::Present(document),
-            Some(RawBsonRef::Null) => Image::Null,
-            _ => Image::Absent,
+            Some(image) if image.is_null() => Image::Null,
+            image => image
+                .and_then(|image| image.as_document())
+                .map_or(Image::Absent, Image::Present),
         }
     }
 }

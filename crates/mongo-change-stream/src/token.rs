@@ -66,7 +66,7 @@ impl ResumeToken {
 
 /// A token that stands alone, copied out of a reply.
 pub(crate) fn copy(raw: &RawDocument) -> ResumeToken {
-    ResumeToken(Document::from(raw.to_owned()))
+    ResumeToken(Document::from(raw))
 }
 
 impl From<Document> for ResumeToken {

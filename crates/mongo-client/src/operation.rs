@@ -11,7 +11,7 @@ use std::time::Duration;
 use bson::{RawBsonRef, RawDocument, RawDocumentBuf, cstr, rawdoc};
 use mongo_topology::{SYSTEM_OVERLOADED_ERROR, SelectionCriteria, ServerType};
 use mongo_uri::{ReadConcern, ReadPreference};
-use mongo_wire::{CommandReply, Document, Fields, Flags, ServerError};
+use mongo_wire::{CommandReply, Document, Elements, Flags, ServerError};
 use tokio::time::Instant;
 
 pub(crate) use self::kill::{Kill, in_background};
@@ -461,5 +461,5 @@ fn expired(error: &ServerError) -> bool {
 /// Whether a key can go beside a command: one that the caller has written into the command is the
 /// caller's.
 fn lacks(command: &RawDocument, key: &str) -> bool {
-    Fields::find(command, key).is_none()
+    Elements::find(command, key).is_none()
 }

@@ -10,9 +10,9 @@
 
 mod text;
 
-use bson::{Bson, RawBsonRef, RawDocument, Uuid};
+use bson::{RawDocument, Uuid};
 use mongo_uri::ServerAddress;
-use mongo_wire::{CommandReply, Fields};
+use mongo_wire::{CommandReply, Element, Elements};
 use tracing::level_filters::LevelFilter;
 use tracing::{Instrument, Span, field, info_span};
 
@@ -186,7 +186,9 @@ impl Spans {
         let collection = collection_of(command, database);
         let sent = |key| {
             let documents = std::iter::once(command).chain(beside.into_iter().flatten());
-            documents.into_iter().find_map(|all| Fields::find(all, key))
+            documents
+                .into_iter()
+                .find_map(|all| Elements::find(all, key))
         };
         let limit = self.query_text_max_length;
         CommandSpan(span!(
@@ -334,10 +336,10 @@ const ABOUT_COLLECTIONS: [&str; 25] = [
 
 /// The collection that a command is about; of the database `admin` none is told.
 fn collection_of<'a>(command: &'a RawDocument, database: &str) -> Option<&'a str> {
-    let (name, value) = command.iter().next()?.ok()?;
-    let value = match name.as_str() {
-        "getMore" => Fields::find(command, "collection")?,
-        name if ABOUT_COLLECTIONS.contains(&name) => value,
+    let first = Elements::of(command).next()?.ok()?;
+    let value = match str::from_utf8(first.key()).ok()? {
+        "getMore" => Elements::find(command, "collection")?,
+        name if ABOUT_COLLECTIONS.contains(&name) => first,
         _ => return None,
     };
     let collection = value.as_str().filter(|_| database != "admin");
@@ -347,12 +349,12 @@ fn collection_of<'a>(command: &'a RawDocument, database: &str) -> Option<&'a str
 
 /// The cursor that a command is about.
 fn cursor_used(command: &RawDocument) -> Option<i64> {
-    let (name, value) = command.iter().next()?.ok()?;
-    match name.as_str() {
-        "getMore" => value.as_i64(),
-        "killCursors" => {
-            let cursors = Fields::find(command, "cursors")?.as_array()?;
-            cursors.into_iter().next()?.ok()?.as_i64()
+    let first = Elements::of(command).next()?.ok()?;
+    match first.key() {
+        b"getMore" => first.as_i64(),
+        b"killCursors" => {
+            let cursors = Elements::find(command, "cursors")?.as_array()?;
+            Elements::of(cursors).next()?.ok()?.as_i64()
         }
         _ => None,
     }
@@ -360,18 +362,15 @@ fn cursor_used(command: &RawDocument) -> Option<i64> {
 
 /// The cursor that a reply tells of; one that has ended with its first batch is none.
 fn cursor_made(reply: &CommandReply) -> Option<i64> {
-    let cursor = Fields::find(reply.document().as_raw(), "cursor")?.as_document()?;
-    let id = Fields::find(cursor, "id")?.as_i64()?;
+    let cursor = Elements::find(reply.document().as_raw(), "cursor")?.as_document()?;
+    let id = Elements::find(cursor, "id")?.as_i64()?;
     (id != 0).then_some(id)
 }
 
 /// The UUID of a session, as text.
-fn session_id(lsid: RawBsonRef<'_>) -> Option<String> {
-    let Ok(Bson::Binary(id)) = Bson::try_from(lsid.as_document()?.get("id").ok()??) else {
-        return None;
-    };
-    let bytes = id.bytes.try_into().ok()?;
-    Some(Uuid::from_bytes(bytes).to_string())
+fn session_id(lsid: Element<'_>) -> Option<String> {
+    let (_, id) = Elements::find(lsid.as_document()?, "id")?.as_binary()?;
+    Some(Uuid::from_bytes(id.try_into().ok()?).to_string())
 }
 
 fn transport(server: &ServerAddress) -> &'static str {

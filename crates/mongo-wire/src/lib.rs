@@ -101,8 +101,6 @@ mod compression;
 mod document;
 mod elements;
 mod error;
-#[cfg(feature = "bson")]
-mod fields;
 mod frame;
 mod header;
 #[cfg(feature = "bson")]
@@ -120,9 +118,9 @@ pub use codec::{CodecError, FrameCodec, MessageCodec};
 pub use command_body::CommandBody;
 pub use compression::{Compressor, NEVER_COMPRESSED, ZlibLevel, may_compress};
 pub use document::{Document, DocumentList, DocumentListIter};
-pub use error::{Breach, DecodeError, Defect, EncodeError, Field, Inflated, Limit};
 #[cfg(feature = "bson")]
-pub use fields::Fields;
+pub use elements::{Element, Elements, Fault};
+pub use error::{Breach, DecodeError, Defect, EncodeError, Field, Inflated, Limit};
 pub use frame::{Frame, bytes_wanted};
 pub use header::{Header, OpCode};
 #[cfg(feature = "bson")]

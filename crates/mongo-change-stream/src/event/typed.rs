@@ -3,16 +3,19 @@
 //! Only the documents of the watched collection go through serde; the event's own fields are read
 //! by hand, which costs a fraction and keeps unknown fields exactly as they came.
 
-use std::{collections::BTreeMap, fmt};
+use std::{fmt, marker::PhantomData};
 
 use bson::{
-    DateTime, RawBson, Timestamp, Uuid,
-    raw::{RawBsonRef, RawDocument, RawDocumentBuf},
+    Binary, DateTime, RawBson, Timestamp, Uuid,
+    raw::{RawDocument, RawDocumentBuf},
 };
-use mongo_wire::Fields;
-use serde::{Deserialize, Deserializer, de::Error};
+use mongo_wire::{Element, Elements};
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error, Visitor},
+};
 
-use super::{Image, NamespaceType, OperationType};
+use super::{Image, NamespaceType, OperationType, de};
 use crate::{ResumeToken, token};
 
 /// A change event as servers up to 8.1 send it, with documents of the watched collection as `T`.
@@ -57,8 +60,8 @@ pub struct ChangeEvent<T> {
     pub lsid: Option<RawDocumentBuf>,
     /// Which fragment of a split event this is.
     pub split_event: Option<SplitEvent>,
-    /// Fields this version does not know.
-    pub extra: BTreeMap<String, RawBson>,
+    /// Fields this version does not know, in their order.
+    pub extra: Vec<(String, RawBson)>,
 }
 
 /// `ns` and `to` of an event.
@@ -69,8 +72,8 @@ pub struct EventNamespace {
     pub db: String,
     /// The collection; absent when the whole database was dropped.
     pub coll: Option<String>,
-    /// Fields this version does not know.
-    pub extra: BTreeMap<String, RawBson>,
+    /// Fields this version does not know, in their order.
+    pub extra: Vec<(String, RawBson)>,
 }
 
 /// `updateDescription` of an event.
@@ -85,8 +88,8 @@ pub struct UpdateDescription {
     pub truncated_arrays: Vec<TruncatedArray>,
     /// The components of paths that dots or digits make ambiguous (6.1, expanded events).
     pub disambiguated_paths: Option<RawDocumentBuf>,
-    /// Fields this version does not know.
-    pub extra: BTreeMap<String, RawBson>,
+    /// Fields this version does not know, in their order.
+    pub extra: Vec<(String, RawBson)>,
 }
 
 /// An array that was cut short.
@@ -97,8 +100,8 @@ pub struct TruncatedArray {
     pub field: String,
     /// Elements left.
     pub new_size: i64,
-    /// Fields this version does not know.
-    pub extra: BTreeMap<String, RawBson>,
+    /// Fields this version does not know, in their order.
+    pub extra: Vec<(String, RawBson)>,
 }
 
 /// `splitEvent`: which part of an event this is.
@@ -112,26 +115,51 @@ pub struct SplitEvent {
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for ChangeEvent<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let event = <&RawDocument>::deserialize(deserializer)?;
-        Self::read(RawBsonRef::Document(event)).map_err(D::Error::custom)
+        deserializer.deserialize_newtype_struct(de::WHOLE_DOCUMENT, EventVisitor(PhantomData))
     }
 }
 
-/// Which field does not fit, and why.
-struct Misfit {
+struct EventVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for EventVisitor<T> {
+    type Value = ChangeEvent<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a change event")
+    }
+
+    fn visit_borrowed_bytes<E: Error>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
+        let event = RawDocument::from_bytes(bytes).map_err(E::custom)?;
+        ChangeEvent::of(event).map_err(E::custom)
+    }
+
+    fn visit_newtype_struct<D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> Result<Self::Value, D::Error> {
+        let event = <&RawDocument>::deserialize(deserializer)?;
+        ChangeEvent::of(event).map_err(D::Error::custom)
+    }
+}
+
+/// Which field does not fit, and why; boxed, as it is rare and would make every result large.
+struct Misfit(Box<Reason>);
+
+struct Reason {
     path: String,
     reason: String,
 }
 
 impl Misfit {
+    #[cold]
     fn new(reason: impl fmt::Display) -> Self {
-        Self {
+        Self(Box::new(Reason {
             path: String::new(),
             reason: reason.to_string(),
-        }
+        }))
     }
 
-    fn found(value: RawBsonRef<'_>, expected: &str) -> Self {
+    fn found(value: Element<'_>, expected: &str) -> Self {
         Self::new(format_args!(
             "expected {expected}, found {:?}",
             value.element_type()
@@ -139,29 +167,31 @@ impl Misfit {
     }
 
     fn under(mut self, key: &str) -> Self {
-        let dot = if self.path.is_empty() { "" } else { "." };
-        self.path = format!("{key}{dot}{}", self.path);
+        let path = &mut self.0.path;
+        let dot = if path.is_empty() { "" } else { "." };
+        *path = format!("{key}{dot}{path}");
         self
     }
 }
 
 impl fmt::Display for Misfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.path.as_str() {
-            "" => f.write_str(&self.reason),
-            path => write!(f, "{path}: {}", self.reason),
+        let Reason { path, reason } = &*self.0;
+        match path.as_str() {
+            "" => f.write_str(reason),
+            path => write!(f, "{path}: {reason}"),
         }
     }
 }
 
 /// A value of an event's field.
 trait Value<'a>: Sized {
-    fn read(value: RawBsonRef<'a>) -> Result<Self, Misfit>;
+    fn read(value: Element<'a>) -> Result<Self, Misfit>;
 }
 
 impl<'a, V: Value<'a>> Value<'a> for Option<V> {
-    fn read(value: RawBsonRef<'a>) -> Result<Self, Misfit> {
-        if value == RawBsonRef::Null {
+    fn read(value: Element<'a>) -> Result<Self, Misfit> {
+        if value.is_null() {
             Ok(None)
         } else {
             V::read(value).map(Some)
@@ -170,34 +200,33 @@ impl<'a, V: Value<'a>> Value<'a> for Option<V> {
 }
 
 impl<'a, V: Value<'a>> Value<'a> for Vec<V> {
-    fn read(value: RawBsonRef<'a>) -> Result<Self, Misfit> {
+    fn read(value: Element<'a>) -> Result<Self, Misfit> {
         let array = value
             .as_array()
             .ok_or_else(|| Misfit::found(value, "an array"))?;
-        array
-            .into_iter()
+        Elements::of(array)
             .map(|item| V::read(item.map_err(Misfit::new)?))
             .collect()
     }
 }
 
 impl<'a, T: Deserialize<'a>> Value<'a> for Image<T> {
-    fn read(value: RawBsonRef<'a>) -> Result<Self, Misfit> {
-        match value {
-            RawBsonRef::Null => Ok(Self::Null),
-            RawBsonRef::Document(document) => bson::deserialize_from_slice(document.as_bytes())
-                .map(Self::Present)
-                .map_err(Misfit::new),
-            other => Err(Misfit::found(other, "a document")),
+    fn read(value: Element<'a>) -> Result<Self, Misfit> {
+        if value.is_null() {
+            return Ok(Self::Null);
         }
+        let misfit = || Misfit::found(value, "a document");
+        de::from_document(value.as_document().ok_or_else(misfit)?)
+            .map(Self::Present)
+            .map_err(Misfit::new)
     }
 }
 
 macro_rules! scalars {
     ($($type:ty, $expected:literal: $read:expr;)+) => {
         $(impl<'a> Value<'a> for $type {
-            fn read(value: RawBsonRef<'a>) -> Result<Self, Misfit> {
-                let read: fn(RawBsonRef<'a>) -> Option<Self> = $read;
+            fn read(value: Element<'a>) -> Result<Self, Misfit> {
+                let read: fn(Element<'a>) -> Option<Self> = $read;
                 read(value).ok_or_else(|| Misfit::found(value, $expected))
             }
         })+
@@ -212,9 +241,23 @@ scalars! {
     DateTime, "a date": |value| value.as_datetime();
     i64, "an integer": |value| value.as_i64().or_else(|| value.as_i32().map(i64::from));
     u32, "a positive integer": |value| i64::read(value).ok()?.try_into().ok();
-    Uuid, "a UUID": |value| value.as_binary()?.to_binary().to_uuid().ok();
+    Uuid, "a UUID": |value| uuid(value);
     ResumeToken, "a document": |value| value.as_document().map(token::copy);
     RawDocumentBuf, "a document": |value| value.as_document().map(RawDocument::to_owned);
+}
+
+fn uuid(value: Element<'_>) -> Option<Uuid> {
+    let (subtype, bytes) = value.as_binary()?;
+    let bytes = bytes.to_vec();
+    Binary { subtype, bytes }.to_uuid().ok()
+}
+
+/// A field that has no place in its struct.
+#[cold]
+fn unknown(element: Element<'_>) -> Result<(String, RawBson), Misfit> {
+    let key = str::from_utf8(element.key()).map_err(Misfit::new)?;
+    let value = element.to_raw_bson().map_err(Misfit::new)?;
+    Ok((key.to_owned(), value))
 }
 
 /// Reads a struct field by field; what has no place in it goes to `$extra`.
@@ -224,25 +267,21 @@ macro_rules! fields {
         optional: { $($key:literal => $field:ident),* $(,)? },
         $(unknown: $extra:ident,)?
     }) => {
-        impl<'a $(, $t: Deserialize<'a>)?> Value<'a> for $name $(<$t>)? {
-            fn read(value: RawBsonRef<'a>) -> Result<Self, Misfit> {
-                let misfit = || Misfit::found(value, "a document");
-                let document = value.as_document().ok_or_else(misfit)?;
+        impl<'a $(, $t: Deserialize<'a>)?> $name $(<$t>)? {
+            fn of(document: &'a RawDocument) -> Result<Self, Misfit> {
                 $(let mut $required = None;)*
                 $(let mut $field = Default::default();)*
-                $(let mut $extra = BTreeMap::<String, RawBson>::new();)?
-                let mut fields = Fields::of(document);
-                while let Some(field) = fields.next_by_bytes() {
-                    let (key, value) = field.map_err(Misfit::new)?;
-                    let here = |misfit: Misfit| misfit.under(&String::from_utf8_lossy(key));
-                    match key {
+                $(let mut $extra = Vec::new();)?
+                for element in Elements::of(document) {
+                    let element = element.map_err(Misfit::new)?;
+                    let here = |misfit: Misfit| misfit.under(&String::from_utf8_lossy(element.key()));
+                    match element.key() {
                         $($required_key => {
-                            $required = Some(Value::read(value).map_err(here)?);
+                            $required = Some(Value::read(element).map_err(here)?);
                         })*
-                        $($key => $field = Value::read(value).map_err(here)?,)*
+                        $($key => $field = Value::read(element).map_err(here)?,)*
                         _ => {
-                            $(let key = str::from_utf8(key).map_err(Misfit::new).map_err(here)?;
-                            $extra.insert(key.to_owned(), RawBson::from(value));)?
+                            $($extra.push(unknown(element).map_err(here)?);)?
                         }
                     }
                 }
@@ -250,6 +289,13 @@ macro_rules! fields {
                     Misfit::new("the field is missing").under(&String::from_utf8_lossy($required_key))
                 })?;)*
                 Ok($name { $($required,)* $($field,)* $($extra,)? })
+            }
+        }
+
+        impl<'a $(, $t: Deserialize<'a>)?> Value<'a> for $name $(<$t>)? {
+            fn read(value: Element<'a>) -> Result<Self, Misfit> {
+                let misfit = || Misfit::found(value, "a document");
+                Self::of(value.as_document().ok_or_else(misfit)?)
             }
         }
     };
