@@ -6,6 +6,7 @@
 mod connect;
 mod eyeballs;
 mod handshake;
+mod receive_buffer;
 mod socks5;
 #[cfg(feature = "tls")]
 mod tls;
@@ -27,15 +28,12 @@ pub use handshake::DriverInfo;
 pub(crate) use handshake::{Environment, Handshake, Metadata};
 pub(crate) use transport::Transport;
 
+use receive_buffer::ReceiveBuffer;
+
 use crate::auth::Proof;
 use crate::error::{Error, IoAction, Result, Violation};
 use crate::session::{ClusterClock, ClusterTime};
 
-/// Bytes asked of the socket when the next message's length is not known yet.
-const READ_CHUNK: usize = 16 * 1024;
-
-/// With less room than that, another buffer is begun.
-const LEAST_ROOM: usize = 1024;
 /// Bytes that the buffer of requests keeps from one to the next.
 const KEPT_TO_SEND: usize = 64 * 1024;
 
@@ -61,7 +59,7 @@ pub(crate) struct Connection {
     stream: Box<dyn ByteStream>,
     /// Neither encrypted nor local, so that the server may refuse it for that.
     is_plain: bool,
-    received: BytesMut,
+    received: ReceiveBuffer,
     to_send: BytesMut,
     limits: Limits,
     /// What goes beside every command, such as the declaration of a server API; a document.
@@ -90,7 +88,7 @@ impl Connection {
             server,
             stream,
             is_plain: false,
-            received: BytesMut::new(),
+            received: ReceiveBuffer::default(),
             to_send: BytesMut::new(),
             limits: Limits::default(),
             declared: None,
@@ -150,7 +148,7 @@ impl Connection {
 
     /// True when every reply was read: the connection can be used by somebody else.
     pub(crate) fn is_reusable(&self) -> bool {
-        self.awaited.is_none() && self.received.is_empty()
+        self.awaited.is_none() && self.received.bytes.is_empty()
     }
 
     /// Whether the server sends another reply unasked.
@@ -249,18 +247,18 @@ impl Connection {
 
     async fn read_message(&mut self) -> Result<Message> {
         loop {
-            let decoded = mongo_wire::decode(&mut self.received, &self.limits);
+            let bytes = &mut self.received.bytes;
+            let received = bytes.len();
+            let decoded = mongo_wire::decode(bytes, &self.limits);
+            let left = bytes.len();
             if let Some(message) = decoded.map_err(|source| self.malformed(source))? {
+                self.received.passed(received - left);
                 return Ok(message);
             }
-            let wanted = mongo_wire::bytes_wanted(&self.received, &self.limits)
+            let wanted = mongo_wire::bytes_wanted(&self.received.bytes, &self.limits)
                 .map_err(|source| self.malformed(source))?;
-            // A whole message lands in one buffer, which its documents then share; small messages
-            // share one with others.
-            if self.received.capacity() - self.received.len() < wanted.max(LEAST_ROOM) {
-                self.received.reserve(wanted.max(READ_CHUNK));
-            }
-            match self.stream.read_buf(&mut self.received).await {
+            self.received.make_room(wanted);
+            match self.stream.read_buf(&mut self.received.bytes).await {
                 Ok(0) if self.is_unheard() => {
                     return Err(self.hung_up(ErrorKind::UnexpectedEof));
                 }
@@ -276,7 +274,7 @@ impl Connection {
 
     /// Whether nothing has ever been heard over a stream that is not encrypted.
     fn is_unheard(&self) -> bool {
-        self.is_plain && self.last_request_id <= 1 && self.received.is_empty()
+        self.is_plain && self.last_request_id <= 1 && self.received.bytes.is_empty()
     }
 
     /// The server ended the connection instead of answering the first hello.
