@@ -109,12 +109,39 @@ pub(crate) async fn within<T>(
     let Some(limit) = limit else {
         return work.await;
     };
-    match tokio::time::timeout(limit, work).await {
-        Ok(result) => result,
-        Err(_) => Err(Error::Timeout {
+    // The clock is asked first: on a machine that stood still for a while, what came too late is there
+    // by the time that anybody looks.
+    tokio::select! {
+        biased;
+        () = tokio::time::sleep(limit) => Err(Error::Timeout {
             server: server.clone(),
             action,
             limit,
         }),
+        result = work => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::task::Poll;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_came_too_late_is_late_though_nobody_looked_in_time() {
+        let work = async {
+            tokio::time::sleep(Duration::from_millis(125)).await;
+            Ok(())
+        };
+        let server = ServerAddress::tcp("h", 1);
+        let limit = Some(Duration::from_millis(100));
+        let mut outcome = pin!(within(limit, &server, IoAction::Receive, work));
+        let begun = poll_fn(|cx| Poll::Ready(outcome.as_mut().poll(cx))).await;
+        assert!(begun.is_pending());
+        tokio::time::advance(Duration::from_millis(200)).await;
+        assert!(matches!(outcome.await, Err(Error::Timeout { .. })));
     }
 }
