@@ -169,6 +169,7 @@ impl BatchReader {
     /// [`StreamError::Reply`] at a malformed element, [`StreamError::MissingResumeToken`] at an
     /// event without `_id`. Both are terminal: the reader hands out nothing more, and its owner has
     /// to close the stream.
+    #[inline]
     pub fn next_event(&mut self) -> Option<Result<RawEvent, StreamError>> {
         let document = match self.advance()? {
             Ok(()) => self.current.as_ref()?.rest.share()?,
@@ -281,12 +282,14 @@ impl BatchReader {
 
     /// Batches taken up since this was last asked; the machine wants an
     /// [`Input::BatchTaken`](crate::Input::BatchTaken) for each.
+    #[inline]
     #[must_use]
     pub fn poll_taken(&mut self) -> usize {
         std::mem::take(&mut self.taken)
     }
 
     /// Steps to the next event.
+    #[inline]
     fn advance(&mut self) -> Option<Result<(), StreamError>> {
         if self.failed {
             return None;
@@ -349,6 +352,7 @@ impl Current {
         }
     }
 
+    #[inline]
     fn advance(&mut self) -> Option<Result<(), StreamError>> {
         if self.left == 0 {
             return self.batch.error.take().map(Err);

@@ -31,7 +31,7 @@ use tokio::time::Instant;
 pub use self::builder::Watch;
 pub use self::check::{CheckReport, Finding, Subject, Verdict};
 pub use self::fanout::{OnLag, SharedStream, SubscribeOptions, Subscription, SubscriptionError};
-use self::shared::{Read, Shared, Step};
+use self::shared::{Shared, Step};
 use self::task::Request;
 use crate::deadline::Deadline;
 use crate::error::{Error, Result};
@@ -223,7 +223,11 @@ impl<T> ChangeStream<T> {
         }
     }
 
-    fn poll_step<U>(&mut self, read: Read<U>, cx: &mut Context<'_>) -> Poll<Option<Result<U>>> {
+    fn poll_step<U>(
+        &mut self,
+        read: impl FnOnce(&mut BatchReader) -> Option<Result<U, StreamError>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<U>>> {
         match self.shared.step(read, Some(cx.waker())) {
             Step::Found { found, taken } => Poll::Ready(Some(self.hand_out(found, taken))),
             Step::Ended(end) => Poll::Ready(end.map(Err)),

@@ -41,7 +41,7 @@ pub struct ChangeEvent<T> {
     /// What was created (8.1, expanded events).
     pub ns_type: Option<NamespaceType>,
     /// The new name of a renamed collection.
-    pub to: Option<EventNamespace>,
+    pub to: Option<Box<EventNamespace>>,
     /// Which document: `_id`, and the shard key before it.
     pub document_key: Option<RawDocumentBuf>,
     /// The document after the change.
@@ -49,7 +49,7 @@ pub struct ChangeEvent<T> {
     /// The document before the change.
     pub full_document_before_change: Image<T>,
     /// What an update changed.
-    pub update_description: Option<UpdateDescription>,
+    pub update_description: Option<Box<UpdateDescription>>,
     /// Details of an operation on a collection (6.0, expanded events).
     pub operation_description: Option<RawDocumentBuf>,
     /// The collection's UUID (6.0, expanded events).
@@ -196,6 +196,12 @@ impl<'a, V: Value<'a>> Value<'a> for Option<V> {
         } else {
             V::read(value).map(Some)
         }
+    }
+}
+
+impl<'a, V: Value<'a>> Value<'a> for Box<V> {
+    fn read(value: Element<'a>) -> Result<Self, Misfit> {
+        V::read(value).map(Self::new)
     }
 }
 

@@ -58,8 +58,33 @@ pub(super) enum Step<T> {
     Wait { demand: bool },
 }
 
-/// One of the reader's ways to hand out what it has.
-pub(super) type Read<T> = fn(&mut BatchReader) -> Option<Result<T, StreamError>>;
+impl State {
+    /// The stream has no event right now.
+    fn nothing<T>(&mut self, waker: Option<&Waker>) -> Step<T> {
+        if self.reader.has_failed() {
+            return Step::Ended(None);
+        }
+        if let Some(error) = self.lapse.take() {
+            self.waits_since = None;
+            return Step::Ended(Some(error));
+        }
+        match self.end.replace(End::Told) {
+            Some(End::Failed(error)) => return Step::Ended(Some(error)),
+            Some(End::Told) => return Step::Ended(None),
+            None => self.end = None,
+        }
+        let Some(waker) = waker else {
+            return Step::Wait { demand: false };
+        };
+        self.waits_since.get_or_insert_with(Instant::now);
+        match &mut self.waker {
+            Some(known) => known.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+        let demand = !std::mem::replace(&mut self.demanded, true);
+        Step::Wait { demand }
+    }
+}
 
 impl Shared {
     pub(super) fn new(options: &WatchOptions, is_traced: bool) -> Self {
@@ -101,36 +126,21 @@ impl Shared {
         }
     }
 
-    /// What `read` finds next, or what to wait for; a waker is called when there is news.
-    pub(super) fn step<T>(&self, read: Read<T>, waker: Option<&Waker>) -> Step<T> {
+    /// What `read`, one of the reader's ways to hand out what it has, finds next, or what to wait for;
+    /// a waker is called when there is news.
+    #[inline]
+    pub(super) fn step<T>(
+        &self,
+        read: impl FnOnce(&mut BatchReader) -> Option<Result<T, StreamError>>,
+        waker: Option<&Waker>,
+    ) -> Step<T> {
         let mut state = self.lock();
         if let Some(found) = read(&mut state.reader) {
             let taken = state.reader.poll_taken();
             state.waits_since = None;
             return Step::Found { found, taken };
         }
-        if state.reader.has_failed() {
-            return Step::Ended(None);
-        }
-        if let Some(error) = state.lapse.take() {
-            state.waits_since = None;
-            return Step::Ended(Some(error));
-        }
-        match state.end.replace(End::Told) {
-            Some(End::Failed(error)) => return Step::Ended(Some(error)),
-            Some(End::Told) => return Step::Ended(None),
-            None => state.end = None,
-        }
-        let Some(waker) = waker else {
-            return Step::Wait { demand: false };
-        };
-        state.waits_since.get_or_insert_with(Instant::now);
-        match &mut state.waker {
-            Some(known) => known.clone_from(waker),
-            none => *none = Some(waker.clone()),
-        }
-        let demand = !std::mem::replace(&mut state.demanded, true);
-        Step::Wait { demand }
+        state.nothing(waker)
     }
 
     pub(super) fn deliver(&self, batch: StreamBatch) {
