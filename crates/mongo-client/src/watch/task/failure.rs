@@ -2,12 +2,17 @@
 
 use mongo_change_stream::FailureKind;
 
-use crate::error::{Error, IoAction};
+use crate::error::{Error, IoAction, Violation};
 
 pub(super) fn failure_kind(error: &Error) -> FailureKind {
     match error {
         // A hello that is refused comes from a server that is starting or ending.
         Error::Io { .. } | Error::Proxy { .. } | Error::Hello { .. } => FailureKind::Network,
+        // Somebody on the way may end a connection in good order.
+        Error::Violation {
+            violation: Violation::ClosedEarly,
+            ..
+        } => FailureKind::Network,
         // Only of what was asked can it be said that the answer is late.
         Error::Timeout { action, .. } if *action != IoAction::Receive => FailureKind::Network,
         Error::Timeout { .. } | Error::OperationTimeout { .. } => FailureKind::Timeout,
@@ -43,6 +48,19 @@ mod tests {
     use mongo_uri::ServerAddress;
 
     use super::*;
+
+    #[test]
+    fn a_connection_that_ends_is_no_wrong_answer() {
+        let server: ServerAddress = "db.example".parse().unwrap();
+        for (violation, expected) in [
+            (Violation::ClosedEarly, FailureKind::Network),
+            (Violation::UnexpectedMoreToCome, FailureKind::Protocol),
+        ] {
+            let server = server.clone();
+            let error = Error::Violation { server, violation };
+            assert_eq!(failure_kind(&error), expected, "{error}");
+        }
+    }
 
     #[test]
     fn only_an_answer_that_is_late_is_a_missed_deadline() {
